@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tidemark/tracker.h - the mechanisms that catch writes, and how to attach one
+ *
+ * kvm-get    KVM_GET_DIRTY_LOG in its first form: one call returns, clears
+ *            and re-protects a whole slot.
+ * kvm-clear  manual protect: GET copies, KVM_CLEAR_DIRTY_LOG re-arms chunk by
+ *            chunk, as late as possible; initially all set.
+ * kvm-ring   one dirty ring per vCPU, shared with the kernel.
+ *
+ * The embedder keeps its VM and vCPU descriptors and its run loop.  From
+ * attach to detach the space makes the KVM_SET_USER_MEMORY_REGION calls.
+ *
+ * What it does not do: it does not fall back.  A mechanism that the kernel
+ * lacks is -EOPNOTSUPP; tidemark/probe.h tells beforehand, by a real write.
+ *
+ * Threads.  attach and detach: serialise with each other; everything else may
+ * run meanwhile.  tide_kvm_vcpu_add and _ring_full: any thread.
+ *
+ * Errors.  0 or a count, or a negative errno value.
+ *
+ * Manual: tide_space_attach(3), tide_kvm_vcpu_add(3).
+ */
+#ifndef TIDEMARK_TRACKER_H
+#define TIDEMARK_TRACKER_H
+
+#include <tidemark/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct tide_space;
+
+enum tide_tracker {
+	TIDE_TRACKER_NONE, /* marks only */
+	TIDE_TRACKER_KVM_GET,
+	TIDE_TRACKER_KVM_CLEAR,
+	TIDE_TRACKER_KVM_RING,
+	TIDE_TRACKER_COUNT
+};
+
+struct tide_kvm_config {
+	size_t size; /* of this struct; 0: the first version */
+	int vm_fd;   /* stays the caller's; open until detach */
+	uint32_t address_space; /* KVM address space id, normally 0 */
+
+	/* kvm-clear: pages re-armed at once; a power of two in [64, 2^31];
+	 * 0: 2^18, 1 GiB of 4 KiB pages.  Smaller holds writers up for less
+	 * at a time and costs a flush more often. */
+	uint64_t chunk_pages;
+
+	/* kvm-ring: entries of each vCPU's ring, a power of two in
+	 * [512, 65536]; 0: 4096.  The ring must be on before the VM's first
+	 * vCPU exists: attach before that, or turn it on yourself and say so
+	 * in ring_enabled. */
+	uint32_t ring_entries;
+	int ring_enabled;
+
+	/* Make every vCPU leave guest mode at least once before it returns, so
+	 * that hardware buffers (PML) are drained.  Called without slots_lock,
+	 * from begin and from remove; a vCPU thread that is in
+	 * tide_kvm_ring_full() counts as outside.  NULL: the caller promises
+	 * that no hardware buffer exists or that it stops the vCPUs itself
+	 * before the last harvest; a removed slot is then dirty as a whole. */
+	void (*sync_vcpus)(void *opaque);
+	void *opaque;
+};
+
+/**
+ * tide_space_attach() - let a mechanism report writes into this space
+ * @config: struct tide_kvm_config for the KVM trackers
+ *
+ * Every slot is added to the VM, or taken over, and is dirty as a whole for
+ * clients that are open already.
+ *
+ * Return: 0; -EINVAL for an unknown tracker or a bad config; -EBUSY if one is
+ * attached, or the ring cannot be turned on any more because a vCPU exists;
+ * -EBADF if vm_fd is not a KVM VM; -EOPNOTSUPP if the kernel lacks it;
+ * -ENOMEM; -E2BIG; or the kernel's error for a slot.  On failure no tracker is
+ * attached.
+ */
+TIDE_API TIDE_MUST_CHECK int tide_space_attach(struct tide_space *space,
+					       enum tide_tracker tracker,
+					       const void *config);
+
+/** tide_space_detach() - turn logging off and forget the tracker; what it
+ * knew is collected first, and what it could not tell is dirty.
+ * Return: 0, also without a tracker; the first error of the tracker. */
+TIDE_API int tide_space_detach(struct tide_space *space);
+
+/** tide_space_tracker() - what is attached */
+TIDE_API enum tide_tracker tide_space_tracker(struct tide_space *space);
+
+/** tide_tracker_name() - "kvm-clear" and so on; NULL for an unknown one */
+TIDE_API const char *tide_tracker_name(enum tide_tracker tracker);
+
+/** tide_tracker_by_name() - Return: 0; -ENOENT for an unknown name */
+TIDE_API TIDE_MUST_CHECK int tide_tracker_by_name(const char *name,
+						  enum tide_tracker *ret);
+
+/**
+ * tide_kvm_vcpu_add() - kvm-ring: map the ring of a new vCPU
+ *
+ * Call it before the vCPU first runs.  For the other KVM trackers it does
+ * nothing.
+ *
+ * Return: 0; -ENODEV without a KVM tracker; -ENOSPC beyond 1024 vCPUs;
+ * -EBADF and other errors of mmap.
+ */
+TIDE_API TIDE_MUST_CHECK int tide_kvm_vcpu_add(struct tide_space *space,
+					       int vcpu_fd);
+
+/**
+ * tide_kvm_ring_full() - the vCPU left with KVM_EXIT_DIRTY_RING_FULL: empty
+ * the rings, so that it can go on
+ *
+ * Return: entries harvested; -ENODEV without kvm-ring; the kernel's error.
+ */
+TIDE_API int tide_kvm_ring_full(struct tide_space *space);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
