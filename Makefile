@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+# Makefile - a thin front for meson; `make help` lists the targets
+#
+# BUILD          build directory                        (build)
+# WERROR         true: warnings are errors              (false)
+# PREFIX         where `make install` puts things       (/usr/local)
+# DESTDIR        staged in front of PREFIX              (empty)
+# FUZZ_SECONDS   for `make fuzz`, all fuzzers together  (30)
+# MINUTES        for `make soak`                        (10)
+
+BUILD ?= build
+WERROR ?= false
+FUZZ_SECONDS ?= 30
+MINUTES ?= 10
+TEST_ARGS ?=
+NEED = scripts/need-packages
+# Tests print TAP; the summary, not meson, says what passed.
+MESON_TEST = meson test --no-rebuild --print-errorlogs
+SUMMARY = scripts/test-summary.py
+
+# $(call configure,DIRECTORY,OPTIONS): set a build directory up once.
+configure = test -f $(1)/build.ninja || \
+	meson setup $(1) -Dwerror=$(WERROR) $(2) >$(1).log 2>&1 || \
+	{ cat $(1).log >&2; exit 1; }; rm -f $(1).log
+
+.PHONY: all
+all: ## build the library and the command
+	@$(NEED) build
+	@$(call configure,$(BUILD),)
+	@ninja -C $(BUILD) --quiet
+
+.PHONY: demo
+demo: all ## build, then watch a guest being tracked and moved
+	@$(BUILD)/tidemark demo
+
+.PHONY: test
+test: ## build and run every test; ends with the counts
+	@$(NEED) test
+	@$(MAKE) --no-print-directory all
+	@rm -f $(BUILD)/meson-logs/testlog.json
+	@-$(MESON_TEST) -C $(BUILD) $(TEST_ARGS)
+	@$(SUMMARY) $(BUILD)/meson-logs/testlog.json
+
+.PHONY: install
+install: all ## install under $(DESTDIR)$(PREFIX)
+	@$(if $(PREFIX),meson configure $(BUILD) -Dprefix=$(PREFIX))
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --quiet
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+.PHONY: test-asan
+test-asan: ## every test under AddressSanitizer and UBSan
+	@$(NEED) test
+	@$(call configure,build-asan,-Db_sanitize=address$(comma)undefined \
+		-Db_lundef=false)
+	@ninja -C build-asan --quiet
+	@rm -f build-asan/meson-logs/testlog.json
+	@-ASAN_OPTIONS=$(ASAN) UBSAN_OPTIONS=$(UBSAN) \
+		$(MESON_TEST) -C build-asan --timeout-multiplier 4 $(TEST_ARGS)
+	@$(SUMMARY) asan=build-asan/meson-logs/testlog.json
+
+.PHONY: test-tsan
+test-tsan: ## the concurrent tests under ThreadSanitizer
+	@$(NEED) test
+	@$(call configure,build-tsan,-Db_sanitize=thread -Db_lundef=false)
+	@ninja -C build-tsan --quiet
+	@rm -f build-tsan/meson-logs/testlog.json
+	@-TSAN_OPTIONS=$(TSAN) \
+		$(MESON_TEST) -C build-tsan --timeout-multiplier 4 \
+		--suite concurrent $(TEST_ARGS)
+	@$(SUMMARY) tsan=build-tsan/meson-logs/testlog.json
+
+comma = ,
+ASAN = detect_stack_use_after_return=1:strict_string_checks=1
+UBSAN = halt_on_error=1:print_stacktrace=1
+TSAN = halt_on_error=1:second_deadlock_stack=1
+
+.PHONY: fuzz
+fuzz: build-fuzz ## feed the parsers nonsense for FUZZ_SECONDS
+	@scripts/run-fuzzers build-fuzz $(FUZZ_SECONDS)
+
+.PHONY: build-fuzz
+build-fuzz:
+	@$(NEED) check
+	@CC=clang CXX=clang++ && export CC CXX && \
+	$(call configure,build-fuzz,-Dfuzz=true -Db_lundef=false \
+		-Db_sanitize=address$(comma)undefined)
+	@ninja -C build-fuzz --quiet
+
+.PHONY: build-clang
+build-clang: ## the same build with clang
+	@$(NEED) check
+	@CC=clang CXX=clang++ && export CC CXX && \
+	$(call configure,build-clang,)
+	@ninja -C build-clang --quiet
+
+.PHONY: soak
+soak: all ## move guests to and fro for MINUTES
+	@scripts/soak $(BUILD) $(MINUTES)
+
+.PHONY: bench
+bench: ## measure; prints machine, kernel and build with the numbers
+	@$(NEED) bench
+	@$(MAKE) --no-print-directory all
+	@meson test -C $(BUILD) --no-rebuild --benchmark --verbose
+
+C_FILES = $$(find bench examples guest include src tests tools \
+	-name '*.[ch]')
+
+.PHONY: format
+format: ## rewrite every C file in the project's format
+	@$(NEED) check
+	@clang-format -i $(C_FILES)
+
+.PHONY: check-format
+check-format: ## is every C file in the project's format?
+	@$(NEED) check
+	@clang-format --dry-run --Werror $(C_FILES)
+
+.PHONY: lint
+lint: lint-sync lint-tidy lint-shell lint-man lint-cppcheck lint-clang
+lint: ## every static check
+
+.PHONY: lint-sync
+lint-sync: ## do the comments on memory order hold?
+	@tools/check-sync.py $$(find src include -name '*.[ch]')
+
+.PHONY: lint-tidy
+lint-tidy: ## house rules: lengths, heads, names, layers
+	@tools/tidy.py
+
+.PHONY: lint-shell
+lint-shell:
+	@$(NEED) check
+	@shellcheck $$(grep -rlE '^#! ?/(usr/)?bin/(env )?(ba)?sh' .ci \
+		scripts tests tools bench examples 2>/dev/null)
+
+.PHONY: lint-man
+lint-man:
+	@$(NEED) check
+	@scripts/lint-man
+
+.PHONY: lint-cppcheck
+lint-cppcheck:
+	@$(NEED) check
+	@cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
+		--enable=warning,performance,portability -j 2 \
+		--suppressions-list=scripts/cppcheck-suppressions \
+		-D_GNU_SOURCE -Iinclude -Isrc src tools
+
+.PHONY: lint-clang
+lint-clang: build-clang
+	@find src tools -name '*.c' | sort | \
+		xargs -P 2 -n 1 clang-tidy --quiet -p build-clang
+
+.PHONY: clean
+clean: ## remove every build directory
+	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-clang build-gcc build-ci
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | \
+		expand -t 16
