@@ -154,7 +154,8 @@ lint-clang: build-clang
 
 .PHONY: clean
 clean: ## remove every build directory
-	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-clang build-gcc build-ci
+	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-clang \
+		build-gcc build-ci
 
 .PHONY: help
 help: ## this list

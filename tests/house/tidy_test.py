@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""tidy_test.py - tidy finds what breaks a house rule, and nothing else"""
+import pathlib
+import tempfile
+
+import tap
+
+HEAD = "/* SPDX-License-Identifier: MIT */\n"
+GOOD = {
+    "src/meson.build": "subdir('vmm')\nsubdir('log')\nsubdir('base')\n",
+    "src/base/meson.build": "files('bits.c')\n",
+    "src/base/bits.c": HEAD + "/* bits.c - bits */\n#include \"base/bits.h\"\n"
+                       "int f(void)\n{\n\treturn 0;\n}\n",
+    "src/base/bits.h": HEAD + "/* bits.h - bits */\nint f(void);\n",
+    "src/log/meson.build": "files('ring.c')\n",
+    "src/log/ring.c": HEAD + "/* ring.c - a ring; never calls printf() */\n"
+                      "#include \"base/bits.h\"\n",
+    "tools/meson.build": "files('main.c')\n",
+    "tools/main.c": HEAD + "/* main.c - the command */\n"
+                    "#include <tidemark/base.h>\n#include \"names.h\"\n",
+    "tools/names.h": HEAD + "/* names.h - names */\n",
+    "include/tidemark/base.h": HEAD + "/* tidemark/base.h - base */\n",
+}
+LONG = "{\n" + "\tf();\n" * 70 + "}\n"
+
+# What is wrong: the file, its text, and a part of the finding.
+BAD = {
+    "a long function": ("src/log/ring.c", "int g(void)\n" + LONG,
+                        "function of 72 lines"),
+    "a wide line": ("src/log/ring.c", "\t" * 9 + "int wide_;\n",
+                    "line of 82 columns"),
+    "a file without a licence": ("src/log/x.h", "/* x.h - x */\n",
+                                 "no SPDX line"),
+    "a file without a purpose": ("src/log/x.h", HEAD, "purpose"),
+    "two files of one name": ("src/log/bits.h", HEAD
+                              + "/* bits.h - others */\n", "has the name of"),
+    "a source that nobody builds": ("src/log/dead.c", HEAD
+                                    + "/* dead.c - x */\n",
+                                    "in no meson.build"),
+    "a header that nobody includes": ("src/log/x.h", HEAD
+                                      + "/* x.h - x */\n",
+                                      "included by nobody"),
+    "a script that nobody calls": ("scripts/x", "#!/bin/sh\n# SPDX-License-"
+                                   "Identifier: MIT\n# x - x\n",
+                                   "called by nobody"),
+    "unfinished work": ("src/log/ring.c", "/* TO" "DO */\n", "TO" "DO"),
+    "a path of one machine": ("NOTES.md", "see /wo" "rk/here\n", "/wo" "rk/"),
+    "an include that points up": ("src/base/bits.c",
+                                  "#include \"log/ring.h\"\n",
+                                  "base is below log"),
+    "a public header from above": ("src/log/ring.c",
+                                   "#include <tidemark/vmm.h>\n",
+                                   "log is below vmm"),
+    "an include without its folder": ("src/log/ring.c",
+                                      "#include \"bits.h\"\n",
+                                      "without its folder"),
+    "a private header in the command": ("tools/main.c",
+                                        "#include \"base/bits.h\"\n",
+                                        "is not public"),
+    "a library that prints": ("src/log/ring.c", "\tprintf(\"x\");\n",
+                              "printf in the library"),
+}
+
+
+def tidy(files):
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, text in files.items():
+            path = pathlib.Path(scratch) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return tap.run_tool("tools/tidy.py", scratch)
+
+
+def accepts():
+    status, text = tidy(GOOD)
+    assert status == 0, text
+
+
+def refuses(name, added, finding):
+    files = dict(GOOD)
+    files[name] = files.get(name, "") + added
+    status, text = tidy(files)
+    assert status == 1 and finding in text, f"{status}: {text}"
+    assert len(text.splitlines()) == 1 or "name" in finding \
+        or "licence" in finding or name not in GOOD, text
+
+
+tap.main([("accepts a tree in order", accepts)]
+         + [(f"refuses {name}", lambda case=case: refuses(*case))
+            for name, case in BAD.items()])
