@@ -60,22 +60,21 @@ struct tide_extent {
 #define TIDE_HOLD_BUCKETS 40
 
 struct tide_client_stats {
-	uint64_t harvests;	  /* begun */
+	uint64_t harvests; /* begun */
 	uint64_t commits;
-	uint64_t aborts;	  /* by the caller or by an error */
+	uint64_t aborts; /* by the caller or by an error */
 	uint64_t pages_yielded;
 	uint64_t pages_put_back;
 	uint64_t pages_from_others; /* added because another client's re-arm
 				     * could have cleared them unseen */
-	uint64_t collect_ns;	  /* spent in begin collecting, total */
-	uint64_t rearm_ns;	  /* spent in next re-arming, total */
+	uint64_t collect_ns;	    /* spent in begin collecting, total */
+	uint64_t rearm_ns;	    /* spent in next re-arming, total */
 };
 
 struct tide_space_stats {
 	uint64_t collects;
-	uint64_t pages_found; /* by the tracker, once however many clients */
 	uint64_t pages_marked;
-	uint64_t rearms;      /* calls into the tracker to re-arm a chunk */
+	uint64_t rearms;	/* calls into the tracker to re-arm a chunk */
 	uint64_t failed_closed; /* times a whole range was made dirty because
 				 * of an error (C7) */
 	uint64_t ring_entries;
@@ -137,6 +136,14 @@ TIDE_API int tide_harvest_commit(struct tide_harvest *harvest);
 /** tide_harvest_abort() - give every page back to this client's next begin;
  * the handle is gone.  NULL is fine. */
 TIDE_API void tide_harvest_abort(struct tide_harvest *harvest);
+
+/**
+ * tide_client_dirty_all() - every page of every slot is dirty for this client
+ *
+ * For a client whose copy is lost: a destination that died, a base that is
+ * gone.  A harvest that is open is not touched.
+ */
+TIDE_API void tide_client_dirty_all(struct tide_client *client);
 
 /**
  * tide_client_pending() - pages in the client's dirty set, an open harvest's

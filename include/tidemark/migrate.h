@@ -52,23 +52,23 @@ enum tide_migrate_phase {
 /* Grows at the end only.  Times are nanoseconds, sizes bytes. */
 struct tide_migrate_stats {
 	enum tide_migrate_phase phase;
-	uint32_t rounds;	  /* harvests sent, the last one included */
-	uint64_t total_ns;	  /* from the call to RUNNING */
-	uint64_t downtime_ns;	  /* from stop to RUNNING */
-	uint64_t memory_bytes;	  /* of all slots */
-	uint64_t bytes_sent;	  /* on the wire, headers included */
-	uint64_t pages_sent;	  /* with their contents */
-	uint64_t pages_zero;	  /* sent as "zero" */
-	uint64_t round_pages;	  /* to send in this round */
+	uint32_t rounds;       /* harvests sent, the last one included */
+	uint64_t total_ns;     /* from the call to RUNNING */
+	uint64_t downtime_ns;  /* from stop to RUNNING */
+	uint64_t memory_bytes; /* of all slots */
+	uint64_t bytes_sent;   /* on the wire, headers included */
+	uint64_t pages_sent;   /* with their contents */
+	uint64_t pages_zero;   /* sent as "zero" */
+	uint64_t round_pages;  /* to send in this round */
 	uint64_t round_pages_done;
 	uint64_t remaining_pages; /* dirty at the last harvest */
-	uint64_t bandwidth;	  /* bytes a second, sending time only: time spent
+	uint64_t bandwidth; /* bytes a second, sending time only: time spent
 				   * scanning and collecting is not in it */
 	uint64_t expected_downtime_ns;
-	uint64_t stop_ns;	  /* parts of the downtime: stopping writers, */
+	uint64_t stop_ns; /* parts of the downtime: stopping writers, */
 	uint64_t final_harvest_ns; /* the last harvest and its pages, */
-	uint64_t state_ns;	  /* vCPU and device state, */
-	uint64_t handover_ns;	  /* END to RUNNING */
+	uint64_t state_ns;	   /* vCPU and device state, */
+	uint64_t handover_ns;	   /* END to RUNNING */
 };
 
 struct tide_migrate_send_config {
@@ -118,11 +118,9 @@ tide_migrate_send(struct tide_space *space, struct tide_client *client, int fd,
  *
  * Return: 0; -EINVAL; the socket's error.
  */
-TIDE_API TIDE_MUST_CHECK int tide_migrate_put_state(struct tide_migrate *migrate,
-						    const char *name,
-						    uint32_t index,
-						    const void *data,
-						    size_t nbytes);
+TIDE_API TIDE_MUST_CHECK int
+tide_migrate_put_state(struct tide_migrate *migrate, const char *name,
+		       uint32_t index, const void *data, size_t nbytes);
 
 struct tide_migrate_receive_config {
 	size_t size; /* of this struct; 0: the first version */

@@ -41,8 +41,8 @@ enum tide_tracker {
 };
 
 struct tide_kvm_config {
-	size_t size; /* of this struct; 0: the first version */
-	int vm_fd;   /* stays the caller's; open until detach */
+	size_t size;		/* of this struct; 0: the first version */
+	int vm_fd;		/* stays the caller's; open until detach */
 	uint32_t address_space; /* KVM address space id, normally 0 */
 
 	/* kvm-clear: pages re-armed at once; a power of two in [64, 2^31];

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rcu.h - liburcu, the flavour that asks nothing of the caller's threads
+ *
+ * urcu-bp registers a thread on its first read lock.  Pointers are published
+ * and read with C11 atomics, so that the compiler and ThreadSanitizer see
+ * them; liburcu gives the grace periods.  ThreadSanitizer does not see those,
+ * because liburcu is not instrumented: the annotations tell it.
+ */
+#ifndef TIDE_BASE_RCU_H
+#define TIDE_BASE_RCU_H
+
+/* The project's licence allows the inline form. */
+#define _LGPL_SOURCE
+#include <urcu/urcu-bp.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define TIDE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TIDE_TSAN 1
+#endif
+#endif
+
+#ifdef TIDE_TSAN
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+#endif
+
+/* @tag: any address that readers and updaters of one structure share. */
+static inline void tide_rcu_lock(void)
+{
+	urcu_bp_read_lock();
+}
+
+static inline void tide_rcu_unlock(void *tag)
+{
+#ifdef TIDE_TSAN
+	__tsan_release(tag);
+#else
+	(void)tag;
+#endif
+	urcu_bp_read_unlock();
+}
+
+/* Every read section that could have seen the old pointer is over. */
+static inline void tide_rcu_wait(void *tag)
+{
+	urcu_bp_synchronize_rcu();
+#ifdef TIDE_TSAN
+	__tsan_acquire(tag);
+#else
+	(void)tag;
+#endif
+}
+
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * collect.c - from the marks and the tracker into every client's dirty set
+ *
+ * Theory of operation
+ * -------------------
+ * A bit, once taken from the mark log or cleared in the kernel, is gone for
+ * everybody, so whatever is found goes to every client at once (C5).  A
+ * manual tracker's collect does not clear: its snapshot holds pages that were
+ * found before and not re-armed yet.  Those are `known`; only the others are
+ * news.
+ *
+ * Invariants (thread 4)
+ *   I1  every page in known is in the dirty or taken set of every client and
+ *       has not been handed out since it was found
+ *   I2  so clearing a page of known in the kernel loses nothing: whoever
+ *       reads the page later reads it after the clear
+ *
+ * Synchronisation: all under slots_lock; fence.heavy between taking marks and
+ * any client's read of those pages.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "space/space_internal.h"
+
+static void found_word(struct tide_slot *slot, uint64_t word, uint64_t bits)
+{
+	for (struct tide_watch *watch = slot->watches; watch;
+	     watch = watch->next_in_slot)
+		tide_page_set_add_word(&watch->dirty, word, bits);
+}
+
+void tide_found_page(struct tide_slot *slot, uint64_t page)
+{
+	assert(page < slot->npages);
+	found_word(slot, page / TIDE_WORD_BITS, tide_bit(page));
+}
+
+static void found_block(struct tide_slot *slot, uint64_t block,
+			const uint64_t words[TIDE_WORD_BITS],
+			uint64_t not_empty)
+{
+	for (struct tide_watch *watch = slot->watches; watch;
+	     watch = watch->next_in_slot)
+		tide_page_set_add_block(&watch->dirty, block, words, not_empty);
+}
+
+/* Words of @words that are not in @known, a block of 64 words at a time. */
+static void found_news(struct tide_slot *slot, const uint64_t *words,
+		       const uint64_t *known)
+{
+	uint64_t nwords = tide_words(slot->npages);
+	uint64_t last = tide_word_mask(slot->npages, nwords - 1);
+
+	for (uint64_t first = 0; first < nwords; first += TIDE_WORD_BITS) {
+		uint64_t n = nwords - first < TIDE_WORD_BITS ? nwords - first
+							     : TIDE_WORD_BITS;
+		uint64_t news[TIDE_WORD_BITS];
+		uint64_t not_empty = 0;
+
+		for (uint64_t i = 0; i < n; i++)
+			not_empty |= words[first + i];
+		if (!not_empty)
+			continue;
+		not_empty = 0;
+		for (uint64_t i = 0; i < n; i++) {
+			news[i] = words[first + i];
+			if (known)
+				news[i] &= ~known[first + i];
+			if (first + i == nwords - 1)
+				news[i] &= last; /* beyond the end: nonsense */
+			not_empty |= (uint64_t)(news[i] != 0) << i;
+		}
+		if (not_empty)
+			found_block(slot, first / TIDE_WORD_BITS, news,
+				    not_empty);
+	}
+}
+
+void tide_found_words(struct tide_slot *slot, const uint64_t *words)
+{
+	found_news(slot, words, NULL);
+}
+
+void tide_found_snapshot(struct tide_slot *slot)
+{
+	uint64_t *old = slot->known;
+
+	found_news(slot, slot->scratch, slot->known_any ? old : NULL);
+	slot->known = slot->scratch;
+	slot->scratch = old;
+	slot->known_any = true;
+}
+
+void tide_slot_fail_closed(struct tide_slot *slot)
+{
+	for (struct tide_watch *watch = slot->watches; watch;
+	     watch = watch->next_in_slot)
+		tide_page_set_fill(&watch->dirty);
+	slot->space->stats.failed_closed++;
+}
+
+static void found_marks(void *opaque, uint64_t word, uint64_t bits)
+{
+	struct tide_slot *slot = opaque;
+
+	found_word(slot, word, bits);
+	if (slot->known && slot->watches)
+		tide_page_set_add_word(&slot->marked, word, bits);
+}
+
+static int collect_marks(struct tide_space *space, struct tide_slot *only)
+{
+	uint64_t taken = 0;
+	int err;
+
+	for (struct tide_slot *slot = space->slots; slot; slot = slot->next) {
+		if (!only || slot == only)
+			taken += tide_bitmap_take(&slot->marks, found_marks,
+						  slot);
+	}
+	if (!taken)
+		return 0;
+	space->stats.pages_marked += taken;
+	/* Between taking the bits and reading the pages: a mark that was
+	 * skipped because its bit was set is covered by our later read. */
+	err = tide_fence_heavy(space->asymmetric);
+	if (err) {
+		for (struct tide_slot *slot = space->slots; slot;
+		     slot = slot->next)
+			tide_slot_fail_closed(slot);
+	}
+	return err;
+}
+
+int tide_space_collect(struct tide_space *space, struct tide_slot *only)
+{
+	int err = collect_marks(space, only);
+
+	space->stats.collects++;
+	if (space->ops && space->clients) {
+		int ret = space->ops->collect(space->tracker, only);
+
+		if (!err)
+			err = ret;
+	}
+	return err;
+}
+
+void tide_space_held(struct tide_space *space, uint64_t begin_ns)
+{
+	uint64_t ns = tide_now_ns() - begin_ns;
+	unsigned int bucket = ns ? 63u - (unsigned int)__builtin_clzll(ns) : 0;
+
+	if (bucket >= TIDE_HOLD_BUCKETS)
+		bucket = TIDE_HOLD_BUCKETS - 1;
+	space->stats.hold_ns[bucket]++;
+	if (ns > space->stats.hold_ns_max)
+		space->stats.hold_ns_max = ns;
+}

@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * slots.c - add, remove, move slots and change their flags
+ *
+ * Theory of operation
+ * -------------------
+ * Marks find slots in a table that is replaced as a whole and read under RCU.
+ * Every other user holds slots_lock and walks the list.
+ *
+ * Removing loses nothing.  The slot leaves the table, and after a grace period
+ * no mark can reach it.  Then the tracker takes it away from the guest but
+ * keeps its log (KVM: MOVE to an unused gfn, which drops every mapping), the
+ * writers leave the guest once so that hardware buffers are drained, and what
+ * the log holds is collected; only then is it deleted.  QEMU deletes right
+ * after collecting and says in a comment that it may lose what is written in
+ * between.  If any of these steps cannot be had, the whole slot is dirty.
+ *
+ * Invariants
+ *   I1  slots in the table are the slots of the list that are not removing
+ *   I2  gfn ranges of the table do not overlap and are sorted
+ *
+ * Synchronisation
+ *   table.publish   a slot is complete before a mark can find it -> table.read
+ *   RCU             the old table is freed, and a removed slot's marks are
+ *                   taken, after every mark that could have found it
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/options.h"
+#include "base/rcu.h"
+#include "space/space_internal.h"
+
+#define SLOT_FLAGS \
+	(TIDE_SLOT_UNLOGGED | TIDE_SLOT_READONLY | TIDE_SLOT_ANONYMOUS)
+
+/* The first version of struct tide_slot_config ends with host. */
+#define SLOT_CONFIG_FIRST \
+	(offsetof(struct tide_slot_config, host) + sizeof(void *))
+
+uint32_t tide_slot_id(const struct tide_slot *slot)
+{
+	return slot->id;
+}
+
+uint32_t tide_slot_flags(const struct tide_slot *slot)
+{
+	return tide_slot_flags_now(slot);
+}
+
+uint64_t tide_slot_first_gfn(const struct tide_slot *slot)
+{
+	return slot->first_gfn;
+}
+
+uint64_t tide_slot_npages(const struct tide_slot *slot)
+{
+	return slot->npages;
+}
+
+void *tide_slot_host(const struct tide_slot *slot)
+{
+	return slot->host;
+}
+
+bool tide_slot_logged(const struct tide_slot *slot)
+{
+	return slot->logged;
+}
+
+uint64_t *tide_slot_scratch(struct tide_slot *slot)
+{
+	return slot->scratch;
+}
+
+struct tide_slot *tide_slot_first(struct tide_space *space)
+{
+	return space->slots;
+}
+
+struct tide_slot *tide_slot_next(struct tide_slot *slot)
+{
+	return slot->next;
+}
+
+struct tide_slot *tide_slot_find(struct tide_space *space, uint32_t id)
+{
+	struct tide_slot *slot = space->slots;
+
+	while (slot && slot->id != id)
+		slot = slot->next;
+	return slot;
+}
+
+/* As above, for callers from outside: not one that is on its way out. */
+static struct tide_slot *find_present(struct tide_space *space, uint32_t id)
+{
+	struct tide_slot *slot = tide_slot_find(space, id);
+
+	return slot && !slot->removing ? slot : NULL;
+}
+
+void tide_slot_put(struct tide_slot *slot)
+{
+	assert(slot->refs > 0);
+	if (--slot->refs)
+		return;
+	tide_bitmap_fini(&slot->marks);
+	tide_page_set_fini(&slot->marked);
+	free(slot->known);
+	free(slot->scratch);
+	free(slot);
+}
+
+static bool overlaps(const struct tide_space *space, uint64_t first_gfn,
+		     uint64_t npages, const struct tide_slot *except)
+{
+	for (struct tide_slot *slot = space->slots; slot; slot = slot->next) {
+		if (slot != except &&
+		    first_gfn < slot->first_gfn + slot->npages &&
+		    slot->first_gfn < first_gfn + npages)
+			return true;
+	}
+	return false;
+}
+
+static int by_gfn(const void *a, const void *b)
+{
+	const struct tide_slot_entry *x = a, *y = b;
+
+	return (x->first_gfn > y->first_gfn) - (x->first_gfn < y->first_gfn);
+}
+
+/* A table of the list as it is now, with room for one more entry. */
+static struct tide_slot_table *build_table(struct tide_space *space)
+{
+	struct tide_slot_table *table;
+	uint32_t count = 0;
+
+	for (struct tide_slot *slot = space->slots; slot; slot = slot->next)
+		count++;
+	table = malloc(sizeof(*table) + (count + 1) * sizeof(table->entry[0]));
+	if (!table)
+		return NULL;
+	table->count = 0;
+	for (struct tide_slot *slot = space->slots; slot; slot = slot->next) {
+		if (slot->removing)
+			continue;
+		table->entry[table->count++] = (struct tide_slot_entry){
+			.first_gfn = slot->first_gfn,
+			.npages = slot->npages,
+			.slot = slot,
+		};
+	}
+	qsort(table->entry, table->count, sizeof(table->entry[0]), by_gfn);
+	return table;
+}
+
+/* Lets marks see @table; afterwards no mark uses the old one. */
+static void publish_table(struct tide_space *space,
+			  struct tide_slot_table *table)
+{
+	/* Relaxed: only holders of slots_lock write it, and we are one. */
+	struct tide_slot_table *old =
+		atomic_load_explicit(&space->table, memory_order_relaxed);
+
+	qsort(table->entry, table->count, sizeof(table->entry[0]), by_gfn);
+	/* RELEASE(table.publish) pairs with ACQUIRE(table.read): the entries
+	 * and their slots are complete before a mark can see them. */
+	atomic_store_explicit(&space->table, table, memory_order_release);
+	tide_rcu_wait(space);
+	free(old);
+}
+
+int tide_slot_log_set(struct tide_slot *slot, bool on)
+{
+	struct tide_space *space = slot->space;
+	bool all = on && space->ops->manual && space->ops->initially_set;
+	int err = space->ops->slot_log(space->tracker, slot, on);
+
+	if (err)
+		return err;
+	slot->logged = on;
+	if (slot->known) {
+		size_t nwords = tide_words(slot->npages);
+
+		memset(slot->known, all ? 0xff : 0, nwords * sizeof(uint64_t));
+		if (all)
+			slot->known[nwords - 1] =
+				tide_word_mask(slot->npages, nwords - 1);
+		slot->known_any = all;
+	}
+	return 0;
+}
+
+int tide_slot_attach(struct tide_slot *slot)
+{
+	struct tide_space *space = slot->space;
+
+	if (space->ops->manual) {
+		size_t nwords = tide_words(slot->npages);
+
+		slot->known = calloc(nwords, sizeof(uint64_t));
+		slot->scratch = calloc(nwords, sizeof(uint64_t));
+		if (!slot->known || !slot->scratch)
+			return -ENOMEM; /* tide_slot_put frees them */
+	}
+	return space->ops->slot_add(space->tracker, slot);
+}
+
+static int check_config(const struct tide_slot_config *config)
+{
+	if (!config->npages || config->npages > TIDE_SLOT_PAGES_MAX ||
+	    config->first_gfn > (UINT64_MAX >> TIDE_PAGE_SHIFT) ||
+	    config->npages >
+		    (UINT64_MAX >> TIDE_PAGE_SHIFT) - config->first_gfn ||
+	    !config->host || (uintptr_t)config->host % TIDE_PAGE_SIZE ||
+	    (uintptr_t)config->host >
+		    UINTPTR_MAX - config->npages * TIDE_PAGE_SIZE ||
+	    config->flags & ~(uint32_t)SLOT_FLAGS)
+		return -EINVAL;
+	return 0;
+}
+
+static int slot_create(struct tide_space *space,
+		       const struct tide_slot_config *config,
+		       struct tide_slot **ret)
+{
+	struct tide_slot *slot = calloc(1, sizeof(*slot));
+
+	if (!slot)
+		return -ENOMEM;
+	slot->refs = 1;
+	slot->space = space;
+	slot->id = config->id;
+	slot->npages = config->npages;
+	slot->host = config->host;
+	slot->first_gfn = config->first_gfn;
+	atomic_init(&slot->flags, config->flags);
+	if (tide_bitmap_init(&slot->marks, slot->npages) ||
+	    tide_page_set_init(&slot->marked, slot->npages)) {
+		tide_slot_put(slot);
+		return -ENOMEM;
+	}
+	*ret = slot;
+	return 0;
+}
+
+/* Every client watches the slot, all of it dirty; the tracker logs it. */
+static int slot_start(struct tide_space *space, struct tide_slot *slot)
+{
+	int err;
+
+	if (space->ops) {
+		err = tide_slot_attach(slot);
+		if (err)
+			return err;
+	}
+	for (struct tide_client *client = space->clients; client;
+	     client = client->next) {
+		err = tide_watch_create(client, slot);
+		if (err)
+			goto remove;
+		tide_page_set_fill(&slot->watches->dirty);
+	}
+	if (space->ops && space->clients &&
+	    !(tide_slot_flags_now(slot) & TIDE_SLOT_UNLOGGED)) {
+		err = tide_slot_log_set(slot, true);
+		if (err)
+			goto remove;
+	}
+	return 0;
+remove:
+	while (slot->watches)
+		tide_watch_destroy(slot->watches);
+	if (space->ops)
+		(void)space->ops->slot_remove(space->tracker, slot);
+	return err;
+}
+
+static int slot_add_locked(struct tide_space *space,
+			   const struct tide_slot_config *config)
+{
+	struct tide_slot_table *table;
+	struct tide_slot *slot;
+	struct tide_slot **end = &space->slots;
+	int err;
+
+	if (tide_slot_find(space, config->id) ||
+	    overlaps(space, config->first_gfn, config->npages, NULL))
+		return -EEXIST;
+	err = slot_create(space, config, &slot);
+	if (err)
+		return err;
+	table = build_table(space);
+	if (!table) {
+		tide_slot_put(slot);
+		return -ENOMEM;
+	}
+	err = slot_start(space, slot);
+	if (err) {
+		free(table);
+		tide_slot_put(slot);
+		return err;
+	}
+	while (*end)
+		end = &(*end)->next;
+	*end = slot;
+	table->entry[table->count++] = (struct tide_slot_entry){
+		.first_gfn = slot->first_gfn,
+		.npages = slot->npages,
+		.slot = slot,
+	};
+	publish_table(space, table);
+	return 0;
+}
+
+int tide_slot_add(struct tide_space *space,
+		  const struct tide_slot_config *config)
+{
+	struct tide_slot_config known;
+	int err = tide_options_copy(&known, sizeof(known), config,
+				    SLOT_CONFIG_FIRST);
+
+	if (!err)
+		err = check_config(&known);
+	if (err)
+		return err;
+	tide_space_lock(space);
+	err = slot_add_locked(space, &known);
+	tide_space_unlock(space);
+	return err;
+}
+
+static int count_readers(struct tide_space *space, uint32_t id)
+{
+	int readers = 0;
+
+	for (struct tide_client *client = space->clients; client;
+	     client = client->next) {
+		const struct tide_slot *slot = client->harvest.reading;
+
+		if (slot && slot->gone && slot->id == id)
+			readers++;
+	}
+	return readers;
+}
+
+int tide_slot_busy(struct tide_space *space, uint32_t id)
+{
+	int readers;
+
+	tide_space_lock(space);
+	readers = count_readers(space, id);
+	tide_space_unlock(space);
+	return readers;
+}
+
+/* Reads a slot's log for the last time.  Return: whether it is complete. */
+static bool collect_last(struct tide_space *space, struct tide_slot *slot,
+			 bool *ret_parked)
+{
+	bool complete = slot->logged;
+
+	*ret_parked = false;
+	if (slot->logged) {
+		*ret_parked = !space->ops->slot_park(space->tracker, slot);
+		complete = *ret_parked && tide_space_sync(space);
+	} else if (!space->ops) {
+		complete = !(tide_slot_flags_now(slot) & TIDE_SLOT_UNLOGGED);
+	}
+	return !tide_space_collect(space, slot) && complete;
+}
+
+static void unlink_slot(struct tide_space *space, struct tide_slot *slot)
+{
+	struct tide_slot **at = &space->slots;
+	struct tide_watch *next;
+
+	while (*at != slot)
+		at = &(*at)->next;
+	*at = slot->next;
+	slot->gone = true;
+	slot->logged = false;
+	/* Clients with nothing to say about it forget it at once. */
+	for (struct tide_watch *watch = slot->watches; watch; watch = next) {
+		next = watch->next_in_slot;
+		if (!watch->client->harvest.open &&
+		    tide_page_set_empty(&watch->dirty))
+			tide_watch_destroy(watch);
+	}
+	tide_slot_put(slot);
+}
+
+/* The tracker would not let go of it: as if nothing had happened. */
+static void undo_remove(struct tide_space *space, struct tide_slot *slot,
+			bool parked)
+{
+	struct tide_slot_table *table;
+
+	if (parked)
+		(void)space->ops->slot_move(space->tracker, slot,
+					    slot->first_gfn);
+	slot->removing = false;
+	tide_slot_fail_closed(slot);
+	/* Without memory for a table marks of it answer -ENOENT; the next
+	 * change of slots mends that. */
+	table = build_table(space);
+	if (table)
+		publish_table(space, table);
+}
+
+static int slot_remove_locked(struct tide_space *space, uint32_t id)
+{
+	struct tide_slot *slot = find_present(space, id);
+	struct tide_slot_table *table;
+	bool complete, parked;
+
+	if (!slot)
+		return -ENOENT;
+	slot->removing = true;
+	table = build_table(space);
+	if (!table) {
+		slot->removing = false;
+		return -ENOMEM;
+	}
+	publish_table(space, table); /* from here on no mark reaches it */
+	complete = collect_last(space, slot, &parked);
+	if (space->ops) {
+		int err = space->ops->slot_remove(space->tracker, slot);
+
+		if (err) {
+			undo_remove(space, slot, parked);
+			return err;
+		}
+	}
+	if (!complete)
+		tide_slot_fail_closed(slot);
+	unlink_slot(space, slot);
+	return count_readers(space, id);
+}
+
+int tide_slot_remove(struct tide_space *space, uint32_t id)
+{
+	int ret;
+
+	tide_space_lock(space);
+	ret = slot_remove_locked(space, id);
+	tide_space_unlock(space);
+	return ret;
+}
+
+static int slot_move_locked(struct tide_space *space, uint32_t id,
+			    uint64_t first_gfn)
+{
+	struct tide_slot *slot = find_present(space, id);
+	struct tide_slot_table *table;
+	uint64_t old;
+	int err = 0;
+
+	if (!slot)
+		return -ENOENT;
+	if (slot->npages > (UINT64_MAX >> TIDE_PAGE_SHIFT) ||
+	    first_gfn > (UINT64_MAX >> TIDE_PAGE_SHIFT) - slot->npages)
+		return -EINVAL;
+	if (overlaps(space, first_gfn, slot->npages, slot))
+		return -EEXIST;
+	old = slot->first_gfn;
+	slot->first_gfn = first_gfn;
+	table = build_table(space);
+	slot->first_gfn = old;
+	if (!table)
+		return -ENOMEM;
+	if (space->ops)
+		err = space->ops->slot_move(space->tracker, slot, first_gfn);
+	if (err) {
+		free(table);
+		return err;
+	}
+	slot->first_gfn = first_gfn;
+	publish_table(space, table);
+	return 0;
+}
+
+int tide_slot_move(struct tide_space *space, uint32_t id, uint64_t first_gfn)
+{
+	int err;
+
+	tide_space_lock(space);
+	err = slot_move_locked(space, id, first_gfn);
+	tide_space_unlock(space);
+	return err;
+}
+
+static void store_flags(struct tide_slot *slot, uint32_t flags)
+{
+	/* Relaxed: see tide_slot_flags_now(). */
+	atomic_store_explicit(&slot->flags, flags, memory_order_relaxed);
+}
+
+/* KVM cannot change READONLY of a slot: out, and in again. */
+static int recreate(struct tide_space *space, struct tide_slot *slot,
+		    uint32_t old, uint32_t flags)
+{
+	const struct tide_tracker_ops *ops = space->ops;
+	int err = ops->slot_remove(space->tracker, slot);
+
+	if (err)
+		return err;
+	store_flags(slot, flags);
+	err = ops->slot_add(space->tracker, slot);
+	if (err) {
+		int ret;
+
+		store_flags(slot, old);
+		ret = ops->slot_add(space->tracker, slot);
+		if (ret)
+			slot->logged = false; /* it is not in the VM */
+		return err;
+	}
+	return 0;
+}
+
+static int change_flags(struct tide_space *space, struct tide_slot *slot,
+			uint32_t flags)
+{
+	uint32_t old = tide_slot_flags_now(slot);
+	bool log = space->clients && !(flags & TIDE_SLOT_UNLOGGED);
+	int err = 0;
+
+	if (!space->ops) {
+		store_flags(slot, flags);
+		return 0;
+	}
+	if ((old ^ flags) & TIDE_SLOT_READONLY) {
+		err = recreate(space, slot, old, flags);
+		slot->logged = false;
+		if (err)
+			log = space->clients && !(old & TIDE_SLOT_UNLOGGED);
+	}
+	if (log != slot->logged) {
+		int ret = tide_slot_log_set(slot, log);
+
+		if (!err)
+			err = ret;
+	}
+	if (!err)
+		store_flags(slot, flags);
+	return err;
+}
+
+static int set_flags_locked(struct tide_space *space, uint32_t id,
+			    uint32_t flags)
+{
+	const uint32_t matter = TIDE_SLOT_UNLOGGED | TIDE_SLOT_READONLY;
+	struct tide_slot *slot = find_present(space, id);
+	uint32_t old;
+	int err;
+
+	if (!slot)
+		return -ENOENT;
+	old = tide_slot_flags_now(slot);
+	if (!((old ^ flags) & matter)) {
+		store_flags(slot, flags);
+		return 0;
+	}
+	/* What was logged so far must not go with the log (K39). */
+	err = tide_space_collect(space, slot);
+	if (!err)
+		err = change_flags(space, slot, flags);
+	/* Marks that saw the old flags are over, and collected. */
+	tide_rcu_wait(space);
+	(void)tide_space_collect(space, slot);
+	/* Turned on: what was written meanwhile nobody knows. */
+	if (err || !(flags & TIDE_SLOT_UNLOGGED))
+		tide_slot_fail_closed(slot);
+	return err;
+}
+
+int tide_slot_set_flags(struct tide_space *space, uint32_t id, uint32_t flags)
+{
+	int err;
+
+	if (flags & ~(uint32_t)SLOT_FLAGS)
+		return -EINVAL;
+	tide_space_lock(space);
+	err = set_flags_locked(space, id, flags);
+	tide_space_unlock(space);
+	return err;
+}
+
+int tide_slot_get(struct tide_space *space, uint32_t index,
+		  struct tide_slot_info *ret_info)
+{
+	const struct tide_slot_table *table;
+	int err = -ENOENT;
+
+	tide_space_lock(space);
+	/* Relaxed: slots_lock is held. */
+	table = atomic_load_explicit(&space->table, memory_order_relaxed);
+	if (index < table->count) {
+		const struct tide_slot *slot = table->entry[index].slot;
+
+		*ret_info = (struct tide_slot_info){
+			.id = slot->id,
+			.flags = tide_slot_flags_now(slot),
+			.first_gfn = slot->first_gfn,
+			.npages = slot->npages,
+			.host = slot->host,
+		};
+		err = 0;
+	}
+	tide_space_unlock(space);
+	return err;
+}
