@@ -75,9 +75,10 @@ static void summarise(struct tide_bitmap *bitmap, uint64_t word)
 		_Atomic uint64_t *above =
 			&bitmap->level[n][index / TIDE_WORD_BITS];
 
-		/* SEQ_CST(bitmap.above) pairs with SEQ_CST(bitmap.take): we
-		 * stored below and look above, a taker stores above and looks
-		 * below; one of us sees the other. */
+		/* SEQ_CST(bitmap.above) pairs with SEQ_CST(bitmap.take) and
+		 * SEQ_CST(bitmap.look): we stored below and look above, a
+		 * taker stores above and looks below; one of us sees the
+		 * other. */
 		if (!(atomic_load_explicit(above, memory_order_seq_cst) &
 		      tide_bit(index))) {
 			/* SEQ_CST(bitmap.raise) pairs with

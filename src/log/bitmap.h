@@ -86,7 +86,8 @@ static inline void tide_bitmap_mark(struct tide_bitmap *bitmap, uint64_t bit,
 		tide_bitmap_set(bitmap, bit);
 		return;
 	}
-	/* The write before, the test after: see fence.h. */
+	/* FENCE(mark.skip) pairs with FENCE(collect.read) and
+	 * FENCE(rearm.read): the write before, the test after. */
 	tide_fence_light(true);
 	for (int n = 0; n < TIDE_BITMAP_LEVELS; n++) {
 		/* ACQUIRE(bitmap.seen) pairs with SEQ_CST(bitmap.take): when

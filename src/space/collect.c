@@ -123,8 +123,9 @@ static int collect_marks(struct tide_space *space, struct tide_slot *only)
 	if (!taken)
 		return 0;
 	space->stats.pages_marked += taken;
-	/* Between taking the bits and reading the pages: a mark that was
-	 * skipped because its bit was set is covered by our later read. */
+	/* FENCE(collect.read) pairs with FENCE(mark.skip): between taking the
+	 * bits and reading the pages.  A mark that was skipped because its bit
+	 * was set is covered by our later read. */
 	err = tide_fence_heavy(space->asymmetric);
 	if (err) {
 		for (struct tide_slot *slot = space->slots; slot;

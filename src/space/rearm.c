@@ -62,6 +62,7 @@ static int take_late_marks(struct tide_watch *watch, uint64_t first_word,
 	if (!taken)
 		return 0;
 	slot->space->stats.pages_marked += taken;
+	/* FENCE(rearm.read) pairs with FENCE(mark.skip): as in collect.c. */
 	return tide_fence_heavy(slot->space->asymmetric);
 }
 
