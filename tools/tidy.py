@@ -14,6 +14,8 @@
               down that list
   public      the command and the examples use the public headers only
   quiet       the library does not print, exit or sleep
+  documents   a path, a link, an edge or a lock that a document names exists,
+              and every mutex of the library has its card in docs/locking.md
 
 Usage: tidy.py [TREE]
 """
@@ -37,6 +39,14 @@ PUBLIC_LAYER = {"base": "base", "version": "base", "mark": "space",
                 "tidemark": "vmm"}
 LOUD = re.compile(r"(?<![\w.>])(?:v?f?printf|puts|perror|exit|_exit|abort"
                   r"|sleep|usleep)\s*\(")
+
+
+PATH = re.compile(r"`((?:src|include|tools|scripts|tests|guest|bench|examples"
+                  r"|docs|man)/[\w./-]*\w/?)`")
+LINK = re.compile(r"\]\(([^)#\s]+)")
+DOTTED = re.compile(r"`([a-z]\w*)\.([a-z]\w*)`")
+MUTEX = re.compile(r"^\s*(?:static )?pthread_(?:mutex|rwlock|spinlock)_t "
+                   r"(\w+)", re.MULTILINE)
 
 
 def blank_comments(text):
@@ -214,6 +224,33 @@ class House:
             for match in LOUD.finditer(code):
                 self.error(path, code.count("\n", 0, match.start()) + 1,
                            f"{match.group(0).rstrip(' (')} in the library")
+
+    def check_documents(self):
+        code = "".join(text for path, text in self.text.items()
+                       if path.startswith(("src/", "include/")))
+        for path in self.of_kind(".md"):
+            for at, line in enumerate(self.text[path].split("\n"), 1):
+                for name in PATH.findall(line):
+                    if not os.path.exists(os.path.join(self.tree, name)):
+                        self.error(path, at, f"no {name}")
+                for link in LINK.findall(line):
+                    if "://" not in link and not os.path.exists(os.path.join(
+                            self.tree, os.path.dirname(path), link)):
+                        self.error(path, at, f"no {link}")
+                for first, second in DOTTED.findall(line):
+                    if second in ("c", "h", "md", "py", "txt"):
+                        continue
+                    if not (re.search(rf"\b{first}\b", code)
+                            and re.search(rf"\b{second}\b", code)):
+                        self.error(path, at, f"no {first}.{second}")
+        cards = self.text.get("docs/locking.md", "")
+        for path in self.of_kind(".c", ".h"):
+            if not path.startswith("src/"):
+                continue
+            for lock in MUTEX.findall(self.text[path]):
+                if not re.search(rf"^Name: .*\b{lock}\b", cards, re.MULTILINE):
+                    self.error(path, 1, f"{lock} has no card in "
+                               "docs/locking.md")
 
     def check(self):
         for name in sorted(dir(self)):
