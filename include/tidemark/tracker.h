@@ -51,7 +51,7 @@ struct tide_kvm_config {
 	uint64_t chunk_pages;
 
 	/* kvm-ring: entries of each vCPU's ring, a power of two in
-	 * [512, 65536]; 0: 4096.  The ring must be on before the VM's first
+	 * [1024, 65536]; 0: 4096.  The ring must be on before the VM's first
 	 * vCPU exists: attach before that, or turn it on yourself and say so
 	 * in ring_enabled. */
 	uint32_t ring_entries;

@@ -60,6 +60,14 @@ void tide_space_unlock(struct tide_space *space)
 	pthread_mutex_unlock(&space->slots_lock);
 }
 
+void tide_space_chunk_set(struct tide_space *space, uint64_t pages)
+{
+	assert(pages >= TIDE_WORD_BITS && !(pages & (pages - 1)));
+	tide_space_lock(space);
+	space->chunk_pages = pages;
+	tide_space_unlock(space);
+}
+
 struct tide_space_stats *tide_space_counters(struct tide_space *space)
 {
 	return &space->stats;

@@ -17,6 +17,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <tidemark/client.h>
+#include <tidemark/space.h>
 #include <tidemark/tracker.h>
 
 struct tide_slot;
@@ -100,6 +102,8 @@ struct tide_space_stats *tide_space_counters(struct tide_space *space);
  * public tide_space_attach() is built on this. */
 int tide_space_attach_ops(struct tide_space *space,
 			  const struct tide_tracker_ops *ops, void *tracker);
+/* Pages that are re-armed at once; a power of two >= 64. */
+void tide_space_chunk_set(struct tide_space *space, uint64_t pages);
 /* The object behind the attached tracker, if its kind is @kind, else NULL. */
 void *tide_space_tracker_object(struct tide_space *space,
 				enum tide_tracker kind);

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kvm_ring.c - one dirty ring per vCPU, shared with the kernel
+ *
+ * Theory of operation
+ * -------------------
+ * The kernel fills entries in order and marks each DIRTY; we read them in
+ * order and mark each RESET; KVM_RESET_DIRTY_RINGS re-protects their pages
+ * and frees the entries (thread 3: two rings in one).  The pages may be read
+ * only after RESET returned (K51), which the space guarantees: nothing is
+ * handed out before collect returns, and no harvest begins when it fails.
+ *
+ * The ring is mapped writable, so what it says is checked: a slot that does
+ * not exist any more is counted and dropped, an offset beyond its slot makes
+ * that slot dirty, flags that the kernel never writes make everything dirty.
+ *
+ * A slot's entries must not outlive it: the kernel drops a whole batch of up
+ * to 64 pages when one of them lies beyond its slot (K48), and a new, smaller
+ * slot with the same id could share a batch with the old one's.  So the rings
+ * are emptied once more right after a slot was deleted.
+ *
+ * Initially-all-set is never combined with the ring: the kernel would accept
+ * it and log nothing (K50).  setup turns manual protect off.
+ *
+ * Invariants
+ *   I1  entries are read in order, each once
+ *   I2  unreset counts the entries with RESET that no ioctl has reported yet;
+ *       while it is not 0 no harvest begins
+ *
+ * Synchronisation
+ *   ring.take    reads slot and offset after DIRTY    <- KERNEL push
+ *   ring.reset   has read them before RESET           -> KERNEL reset
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/clock.h"
+#include "tracker/kvm_tracker.h"
+
+int tide_kvm_ring_setup(struct tide_kvm *kvm)
+{
+	const size_t bytes =
+		kvm->config.ring_entries * sizeof(struct kvm_dirty_gfn);
+	uint32_t cap = KVM_CAP_DIRTY_LOG_RING_ACQ_REL;
+	int most = tide_kvm_extension(kvm, (int)cap);
+	int err;
+
+	if (most <= 0) {
+		cap = KVM_CAP_DIRTY_LOG_RING; /* x86 before Linux 6.1 */
+		most = tide_kvm_extension(kvm, (int)cap);
+	}
+	if (most <= 0)
+		return -EOPNOTSUPP;
+	if (bytes > (size_t)most)
+		return -EINVAL;
+	if (tide_kvm_extension(kvm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) > 0) {
+		err = tide_kvm_enable(kvm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+				      0);
+		if (err)
+			return err;
+	}
+	if (!kvm->config.ring_enabled) {
+		err = tide_kvm_enable(kvm, cap, bytes);
+		if (err)
+			return err == -EINVAL ? -EBUSY : err;
+	}
+	if (tide_kvm_extension(kvm, KVM_CAP_DIRTY_LOG_RING_WITH_BITMAP) > 0) {
+		/* Writes without a vCPU (arm64's interrupt tables) would be
+		 * lost without it. */
+		err = tide_kvm_enable(kvm, KVM_CAP_DIRTY_LOG_RING_WITH_BITMAP,
+				      0);
+		if (err)
+			return err == -EINVAL ? -EBUSY : err;
+		kvm->with_bitmap = true;
+	}
+	kvm->rings = calloc(TIDE_KVM_VCPUS_MAX, sizeof(*kvm->rings));
+	return kvm->rings ? 0 : -ENOMEM;
+}
+
+static void fail_closed_all(struct tide_kvm *kvm)
+{
+	for (struct tide_slot *slot = tide_slot_first(kvm->space); slot;
+	     slot = tide_slot_next(slot))
+		tide_slot_fail_closed(slot);
+}
+
+/* The page of an entry, into every client's dirty set. */
+static void take_entry(struct tide_kvm *kvm, uint32_t key, uint64_t offset)
+{
+	struct tide_space_stats *stats = tide_space_counters(kvm->space);
+	struct tide_slot *slot = NULL;
+
+	stats->ring_entries++;
+	if (key >> 16 == kvm->config.address_space)
+		slot = tide_slot_find(kvm->space, key & 0xffff);
+	if (!slot) {
+		stats->ring_entries_stale++;
+	} else if (offset >= tide_slot_npages(slot)) {
+		stats->ring_entries_bad++;
+		tide_slot_fail_closed(slot);
+	} else {
+		tide_found_page(slot, offset);
+	}
+}
+
+/* Empties one ring.  Return: entries given back. */
+static uint32_t take_ring(struct tide_kvm *kvm, struct tide_kvm_ring *ring)
+{
+	uint32_t taken = 0;
+
+	for (; taken < kvm->config.ring_entries; taken++, ring->next++) {
+		struct kvm_dirty_gfn *entry =
+			&ring->entries[ring->next &
+				       (kvm->config.ring_entries - 1)];
+		_Atomic uint32_t *shared = (_Atomic uint32_t *)&entry->flags;
+		/* ACQUIRE(ring.take) pairs with KERNEL(kvm_dirty_ring_push):
+		 * slot and offset are filled in before DIRTY is set (K41). */
+		uint32_t flags =
+			atomic_load_explicit(shared, memory_order_acquire);
+
+		if (!(flags & KVM_DIRTY_GFN_F_MASK))
+			break;
+		if (flags == KVM_DIRTY_GFN_F_DIRTY) {
+			take_entry(kvm, entry->slot, entry->offset);
+		} else {
+			/* Somebody else writes our ring: what it said before
+			 * nobody knows. */
+			tide_space_counters(kvm->space)->ring_entries_bad++;
+			fail_closed_all(kvm);
+		}
+		/* RELEASE(ring.reset) pairs with KERNEL(kvm_dirty_ring_reset):
+		 * the entry has been read before the kernel may reuse it, and
+		 * our own write of RESET is what it acts on (K40). */
+		atomic_store_explicit(shared, KVM_DIRTY_GFN_F_RESET,
+				      memory_order_release);
+	}
+	return taken;
+}
+
+/* Re-protects every page whose entry was given back. */
+static int reset_rings(struct tide_kvm *kvm)
+{
+	bool interrupted = false;
+
+	while (kvm->unreset) {
+		uint64_t begin_ns = tide_now_ns();
+		int ret = tide_kvm_ioctl(kvm->config.vm_fd,
+					 KVM_RESET_DIRTY_RINGS, NULL);
+
+		tide_space_held(kvm->space, begin_ns);
+		if (ret == -EINTR) {
+			/* A signal.  What it did stays done, but is not
+			 * counted. */
+			interrupted = true;
+		} else if (ret < 0) {
+			return ret;
+		} else if ((uint64_t)ret >= kvm->unreset ||
+			   (!ret && interrupted)) {
+			kvm->unreset = 0;
+		} else if (!ret) {
+			/* The kernel has not seen what we gave back: those
+			 * pages stay writable.  No harvest may begin. */
+			return -EIO;
+		} else {
+			kvm->unreset -= (uint64_t)ret;
+		}
+	}
+	return 0;
+}
+
+/* Return: entries harvested, or the error of RESET. */
+static int harvest_rings(struct tide_kvm *kvm)
+{
+	int taken = 0;
+	int err;
+
+	for (uint32_t i = 0; i < kvm->nrings; i++)
+		taken += (int)take_ring(kvm, &kvm->rings[i]);
+	kvm->unreset += (uint64_t)taken;
+	err = reset_rings(kvm);
+	return err ? err : taken;
+}
+
+static int ring_collect(void *tracker, struct tide_slot *only)
+{
+	struct tide_kvm *kvm = tracker;
+	int ret = harvest_rings(kvm);
+	int err = ret < 0 ? ret : 0;
+
+	if (!kvm->with_bitmap)
+		return err;
+	/* What was written without a vCPU; after the rings. */
+	for (struct tide_slot *slot = tide_slot_first(kvm->space); slot;
+	     slot = tide_slot_next(slot)) {
+		if (!tide_slot_logged(slot) || (only && slot != only))
+			continue;
+		ret = tide_kvm_get_log(kvm, slot, kvm->words);
+		if (ret)
+			tide_slot_fail_closed(slot);
+		else
+			tide_found_words(slot, kvm->words);
+		if (!err)
+			err = ret;
+	}
+	return err;
+}
+
+static int ring_slot_add(void *tracker, struct tide_slot *slot)
+{
+	struct tide_kvm *kvm = tracker;
+	int err = kvm->with_bitmap ? tide_kvm_words_for(kvm, slot) : 0;
+
+	return err ? err : tide_kvm_slot_add(tracker, slot);
+}
+
+static int ring_slot_remove(void *tracker, struct tide_slot *slot)
+{
+	int err = tide_kvm_slot_remove(tracker, slot);
+	int ret;
+
+	if (err)
+		return err;
+	/* No entry may outlive its slot, see above. */
+	ret = harvest_rings(tracker);
+	if (ret < 0)
+		fail_closed_all(tracker);
+	return 0;
+}
+
+static int vcpu_add(struct tide_kvm *kvm, int vcpu_fd)
+{
+	const size_t bytes =
+		kvm->config.ring_entries * sizeof(struct kvm_dirty_gfn);
+	const long offset = KVM_DIRTY_LOG_PAGE_OFFSET * sysconf(_SC_PAGESIZE);
+	int saved = errno;
+	void *entries;
+	int err = 0;
+
+	if (kvm->nrings == TIDE_KVM_VCPUS_MAX)
+		return -ENOSPC;
+	entries = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu_fd,
+		       offset);
+	if (entries == MAP_FAILED)
+		err = -errno;
+	else
+		kvm->rings[kvm->nrings++] =
+			(struct tide_kvm_ring){ .entries = entries };
+	errno = saved;
+	return err;
+}
+
+/* A KVM tracker of any kind, or NULL. */
+static bool has_kvm(struct tide_space *space)
+{
+	return tide_space_tracker_object(space, TIDE_TRACKER_KVM_GET) ||
+	       tide_space_tracker_object(space, TIDE_TRACKER_KVM_CLEAR) ||
+	       tide_space_tracker_object(space, TIDE_TRACKER_KVM_RING);
+}
+
+int tide_kvm_vcpu_add(struct tide_space *space, int vcpu_fd)
+{
+	struct tide_kvm *kvm;
+	int err;
+
+	tide_space_lock(space);
+	kvm = tide_space_tracker_object(space, TIDE_TRACKER_KVM_RING);
+	if (kvm)
+		err = vcpu_add(kvm, vcpu_fd);
+	else
+		err = has_kvm(space) ? 0 : -ENODEV;
+	tide_space_unlock(space);
+	return err;
+}
+
+int tide_kvm_ring_full(struct tide_space *space)
+{
+	struct tide_kvm *kvm;
+	int ret = -ENODEV;
+
+	tide_space_lock(space);
+	kvm = tide_space_tracker_object(space, TIDE_TRACKER_KVM_RING);
+	if (kvm) {
+		tide_space_counters(space)->ring_full++;
+		ret = harvest_rings(kvm);
+	}
+	tide_space_unlock(space);
+	return ret;
+}
+
+const struct tide_tracker_ops tide_kvm_ring_ops = {
+	.kind = TIDE_TRACKER_KVM_RING,
+	.slot_add = ring_slot_add,
+	.slot_remove = ring_slot_remove,
+	.slot_move = tide_kvm_slot_move,
+	.slot_park = tide_kvm_slot_park,
+	.slot_log = tide_kvm_slot_log,
+	.collect = ring_collect,
+	.sync = tide_kvm_sync,
+	.destroy = tide_kvm_destroy,
+};
