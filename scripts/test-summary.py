@@ -23,7 +23,7 @@ import sys
 RESULT = re.compile(r"(not )?ok\b(?: (\d+))?(?: -)? ?(.*)")
 PLAN = re.compile(r"1\.\.(\d+)\s*(?:# *SKIP\S*\s*(.*))?$")
 SKIP = re.compile(r"^(.*?)\s*# *SKIP\S*\s*(.*)$", re.IGNORECASE)
-TAIL = 40  # lines of a crashed program's output that are shown
+TAIL = 40  # lines of what a program said that are shown when it failed
 
 
 class Tally:
@@ -77,7 +77,7 @@ def add_tap(tally, program, text):
             tally.add_skip(f"{program}: {skip.group(2)}", skip_reason(notes))
         elif found.group(1):
             failures += 1
-            open_failure = []
+            open_failure = notes[-TAIL:]  # what it said while it ran
             tally.add_failure(f"{program}: {name}", open_failure)
             notes = []
             continue

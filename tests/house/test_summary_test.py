@@ -21,6 +21,9 @@ CASES = {
         "skipped: t: a: no kernel"),
     "a skip of the whole program": ("1..0 # SKIP no qemu\n", "SKIP", 0,
                                     (0, 0, 1), "skipped: t: no qemu"),
+    "a failure, with what came before it": (
+        "1..1\n# seed 5\nexpected page 3\nnot ok 1 - a\n", "ERROR", 1,
+        (0, 1, 0), "FAILED: t: a\n    # seed 5\n    expected page 3"),
     "a failure, with its text": (FAILS, "ERROR", 1, (1, 1, 0), "0x1 != 0x2"),
     "a crash after the last test": (FINE, "ERROR", -11, (2, 1, 0),
                                     "died, status -11"),
