@@ -17,6 +17,8 @@ NEED = scripts/need-packages
 # Tests print TAP; the summary, not meson, says what passed.
 MESON_TEST = meson test --no-rebuild --print-errorlogs
 SUMMARY = scripts/test-summary.py
+# Tests are no part of a plain build.
+TESTS = meson-test-prereq
 
 # $(call configure,DIRECTORY,OPTIONS): set a build directory up once.
 configure = test -f $(1)/build.ninja || \
@@ -37,6 +39,7 @@ demo: all ## build, then watch a guest being tracked and moved
 test: ## build and run every test; ends with the counts
 	@$(NEED) test
 	@$(MAKE) --no-print-directory all
+	@ninja -C $(BUILD) --quiet $(TESTS)
 	@rm -f $(BUILD)/meson-logs/testlog.json
 	@-$(MESON_TEST) -C $(BUILD) $(TEST_ARGS)
 	@$(SUMMARY) $(BUILD)/meson-logs/testlog.json
@@ -52,7 +55,7 @@ test-asan: ## every test under AddressSanitizer and UBSan
 	@$(NEED) test
 	@$(call configure,build-asan,-Db_sanitize=address$(comma)undefined \
 		-Db_lundef=false)
-	@ninja -C build-asan --quiet
+	@ninja -C build-asan --quiet all $(TESTS)
 	@rm -f build-asan/meson-logs/testlog.json
 	@-ASAN_OPTIONS=$(ASAN) UBSAN_OPTIONS=$(UBSAN) \
 		$(MESON_TEST) -C build-asan --timeout-multiplier 4 $(TEST_ARGS)
@@ -62,7 +65,7 @@ test-asan: ## every test under AddressSanitizer and UBSan
 test-tsan: ## the concurrent tests under ThreadSanitizer
 	@$(NEED) test
 	@$(call configure,build-tsan,-Db_sanitize=thread -Db_lundef=false)
-	@ninja -C build-tsan --quiet
+	@ninja -C build-tsan --quiet all $(TESTS)
 	@rm -f build-tsan/meson-logs/testlog.json
 	@-TSAN_OPTIONS=$(TSAN) \
 		$(MESON_TEST) -C build-tsan --timeout-multiplier 4 \
@@ -91,7 +94,7 @@ build-clang: ## the same build with clang
 	@$(NEED) check
 	@CC=clang CXX=clang++ && export CC CXX && \
 	$(call configure,build-clang,)
-	@ninja -C build-clang --quiet
+	@ninja -C build-clang --quiet all $(TESTS)
 
 .PHONY: soak
 soak: all ## move guests to and fro for MINUTES
@@ -101,6 +104,7 @@ soak: all ## move guests to and fro for MINUTES
 bench: ## measure; prints machine, kernel and build with the numbers
 	@$(NEED) bench
 	@$(MAKE) --no-print-directory all
+	@ninja -C $(BUILD) --quiet meson-benchmark-prereq
 	@meson test -C $(BUILD) --no-rebuild --benchmark --verbose
 
 C_FILES = $$(find bench examples guest include src tests tools \
