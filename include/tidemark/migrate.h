@@ -81,8 +81,9 @@ struct tide_migrate_send_config {
 				      * it fails with -ETIMEDOUT */
 
 	/* stop: when it returns 0, no vCPU and no device writes any more and
-	 * hardware buffers are drained.  resume: undo it.  save: call
-	 * tide_migrate_put_state() for each piece of state. */
+	 * hardware buffers are drained.  resume: undo it, also what a stop
+	 * that failed has done.  save: call tide_migrate_put_state() for each
+	 * piece of state.  From stop to the end slots must not change. */
 	int (*stop)(void *opaque);
 	int (*resume)(void *opaque);
 	int (*save)(void *opaque, struct tide_migrate *migrate);
@@ -131,6 +132,12 @@ struct tide_migrate_receive_config {
 	/* One piece of state, in the order in which it was saved. */
 	int (*load)(void *opaque, const char *name, uint32_t index,
 		    const void *data, size_t nbytes);
+	/* The source moved a slot or changed its flags (now->host is the
+	 * memory that slot() gave), or removed it (now is NULL; its memory is
+	 * not touched any more).  May be NULL: then a source that does so is
+	 * refused with -EOPNOTSUPP. */
+	int (*slot_change)(void *opaque, const struct tide_slot_info *was,
+			   const struct tide_slot_info *now);
 	/* On GO: run.  An error is reported to the source. */
 	int (*start)(void *opaque);
 	int (*progress)(void *opaque, const struct tide_migrate_stats *stats);
