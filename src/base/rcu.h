@@ -10,20 +10,25 @@
 #ifndef TIDE_BASE_RCU_H
 #define TIDE_BASE_RCU_H
 
-/* The project's licence allows the inline form.  The analyser cannot see that
- * a registered thread has a reader, so it gets the calls. */
-#ifndef __clang_analyzer__
-#define _LGPL_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-dcl*) */
-#endif
-#include <urcu/urcu-bp.h>
-
 #if defined(__SANITIZE_THREAD__)
 #define TIDE_TSAN 1
+#elif defined(__SANITIZE_ADDRESS__)
+#define TIDE_ASAN 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define TIDE_TSAN 1
+#elif __has_feature(address_sanitizer)
+#define TIDE_ASAN 1
 #endif
 #endif
+
+/* The project's licence allows the inline form.  Two do without it: clang's
+ * analyser does not see that a registered thread has a reader, and UBSan
+ * (built with ASan) sees that liburcu 0.13 misaligns it. */
+#if !defined(TIDE_ASAN) && !defined(__clang_analyzer__)
+#define _LGPL_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-dcl*) */
+#endif
+#include <urcu/urcu-bp.h>
 
 #ifdef TIDE_TSAN
 void __tsan_acquire(void *addr);
