@@ -67,6 +67,8 @@ def add_tap(tally, program, text):
             notes.append(line)
             if open_failure is not None:
                 open_failure.append(line)
+                if line.endswith("error: Failure!"):  # cmocka's last word
+                    open_failure, notes = None, []
             continue
         seen += 1
         name = found.group(3)

@@ -63,6 +63,13 @@ def counts(stdout, result, status, wanted, part):
     assert part in text, text
 
 
+def whose_words():
+    """What the next test says does not become the failure's."""
+    text = summarise("x.tap", "not ok 1 - a\n# 1 != 2\n# x.c:8: error: "
+                     "Failure!\n# from b\nok 2 - b\n")[1]
+    assert "# 1 != 2" in text and "from b" not in text, text
+
+
 def plain_tap():
     code, text = summarise("x.tap", "ok - a\nnot ok - b\n# why\n")
     assert code == 1 and text.endswith("1 passed, 1 failed, 0 skipped\n")
@@ -83,6 +90,7 @@ def labels():
 
 tap.main([(f"counts {name}", lambda case=case: counts(*case))
           for name, case in CASES.items()]
-         + [("counts plain TAP", plain_tap), ("nothing at all is a failure",
-                                              nothing),
+         + [("a failure has its own words only", whose_words),
+            ("counts plain TAP", plain_tap),
+            ("nothing at all is a failure", nothing),
             ("a run has a label", labels)])
