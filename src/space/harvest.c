@@ -99,7 +99,17 @@ static void put_back(struct tide_harvest *harvest)
 	harvest->yielded = 0;
 	harvest->watch = NULL;
 	harvest->word = 0;
-	harvest->reading = NULL;
+	harvest->armed = NULL;
+}
+
+/* Its memory may be unmapped now (tide_slot_busy). */
+static void let_go(struct tide_harvest *harvest)
+{
+	for (struct tide_watch *watch = harvest->client->watches; watch;
+	     watch = watch->next_in_client)
+		watch->in_hand = false;
+	harvest->armed = NULL;
+	harvest->open = false;
 }
 
 /* The next chunk with pages in it.  Return: 1; 0 at the end; an error. */
@@ -111,7 +121,7 @@ static int next_chunk(struct tide_harvest *harvest)
 	uint64_t word, first, end, begin_ns;
 	int err;
 
-	harvest->reading = NULL;
+	harvest->armed = NULL;
 	word = harvest->next_word;
 	while (watch && (word = tide_page_set_next(&watch->taken, word)) ==
 				watch->taken.nwords) {
@@ -134,10 +144,15 @@ static int next_chunk(struct tide_harvest *harvest)
 	if (err)
 		return err;
 	harvest->end_word = tide_words(end);
-	harvest->first_gfn = slot->first_gfn;
+	/* Relaxed: only a number; who wants the new one after a move ordered
+	 * its calls. */
+	atomic_store_explicit(&harvest->first_gfn, slot->first_gfn,
+			      memory_order_relaxed);
 	harvest->host = slot->gone ? NULL : slot->host;
 	harvest->extent_flags = slot->gone ? TIDE_EXTENT_GONE : 0;
-	harvest->reading = slot->gone ? NULL : slot;
+	harvest->armed = slot->gone ? NULL : slot;
+	if (!slot->gone)
+		watch->in_hand = true;
 	return 1;
 }
 
@@ -208,7 +223,9 @@ int tide_harvest_next(struct tide_harvest *harvest, struct tide_extent *ret)
 	}
 	bit = tide_lowest(harvest->word);
 	page = (harvest->next_word - 1) * TIDE_WORD_BITS + bit;
-	ret->first_gfn = harvest->first_gfn + page;
+	/* Relaxed: see next_chunk. */
+	ret->first_gfn = page + atomic_load_explicit(&harvest->first_gfn,
+						     memory_order_relaxed);
 	ret->npages = take_run(harvest, bit);
 	ret->host =
 		harvest->host ? harvest->host + page * TIDE_PAGE_SIZE : NULL;
@@ -255,8 +272,7 @@ int tide_harvest_commit(struct tide_harvest *harvest)
 		client->stats.commits++;
 		client->stats.pages_yielded += harvest->yielded;
 	}
-	harvest->reading = NULL;
-	harvest->open = false;
+	let_go(harvest);
 	forget_gone(client);
 	tide_space_unlock(client->space);
 	return failed ? -ECANCELED : 0;
@@ -272,6 +288,6 @@ void tide_harvest_abort(struct tide_harvest *harvest)
 	tide_space_lock(client->space);
 	if (!harvest->failed)
 		put_back(harvest);
-	harvest->open = false;
+	let_go(harvest);
 	tide_space_unlock(client->space);
 }

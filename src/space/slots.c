@@ -339,10 +339,12 @@ static int count_readers(struct tide_space *space, uint32_t id)
 
 	for (struct tide_client *client = space->clients; client;
 	     client = client->next) {
-		const struct tide_slot *slot = client->harvest.reading;
+		const struct tide_watch *watch = client->watches;
 
-		if (slot && slot->gone && slot->id == id)
-			readers++;
+		while (watch && !(watch->in_hand && watch->slot->gone &&
+				  watch->slot->id == id))
+			watch = watch->next_in_client;
+		readers += watch != NULL;
 	}
 	return readers;
 }
@@ -479,6 +481,15 @@ static int slot_move_locked(struct tide_space *space, uint32_t id,
 		return err;
 	}
 	slot->first_gfn = first_gfn;
+	for (struct tide_watch *watch = slot->watches; watch;
+	     watch = watch->next_in_slot) {
+		struct tide_harvest *harvest = &watch->client->harvest;
+
+		/* Relaxed: as in harvest.c, next_chunk. */
+		if (harvest->armed == slot)
+			atomic_store_explicit(&harvest->first_gfn, first_gfn,
+					      memory_order_relaxed);
+	}
 	publish_table(space, table);
 	return 0;
 }

@@ -34,6 +34,8 @@ struct tide_watch {
 	/* Pages of the open harvest.  Between begin and commit its owner reads
 	 * them without the lock; nobody else touches them. */
 	struct tide_page_set taken;
+	/* The open harvest was given pages of it, with memory to read. */
+	bool in_hand;
 };
 
 struct tide_slot {
@@ -89,12 +91,13 @@ struct tide_harvest {
 	uint64_t next_word; /* of watch->taken, not looked at yet */
 	uint64_t end_word;  /* of the chunk that is armed */
 	uint64_t word;	    /* bits of word next_word - 1 to hand out */
-	uint64_t first_gfn; /* of the slot when the chunk was armed */
 	uint32_t extent_flags;
 	unsigned char *host;
 	uint64_t yielded;
-	/* Written under slots_lock: whose memory the client may be reading. */
-	struct tide_slot *reading;
+	/* Written under slots_lock: the slot of the armed chunk, unless it is
+	 * gone, and where that begins; a move of the slot moves it too. */
+	struct tide_slot *armed;
+	_Atomic uint64_t first_gfn;
 };
 
 struct tide_client {
