@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backends.h - what the conformance engine can run on
+ *
+ * none     no tracker, marks only
+ * sim-*    the KVM trackers on the simulated kernel (sim_kernel.h); needs
+ *          -Wl,--wrap=ioctl
+ * kvm-*    the KVM trackers on /dev/kvm, with a guest of a few instructions
+ *          (small_vm.h) and slots as the engine likes them
+ * vm-*     the KVM trackers under the project's own VMM (tidemark/vmm.h)
+ */
+#ifndef TIDE_TEST_BACKENDS_H
+#define TIDE_TEST_BACKENDS_H
+
+#include "engine.h"
+
+extern const struct conform_backend conform_none;
+/* Ended by NULL. */
+extern const struct conform_backend *const conform_sim[];
+extern const struct conform_backend *const conform_kvm[];
+extern const struct conform_backend *const conform_vm[];
+
+#endif
