@@ -97,7 +97,8 @@ build-clang: ## the same build with clang
 	@ninja -C build-clang --quiet all $(TESTS)
 
 .PHONY: soak
-soak: all ## move guests to and fro for MINUTES
+soak: all ## random and concurrent tests for MINUTES, new seeds each round
+	@ninja -C $(BUILD) --quiet $(TESTS)
 	@scripts/soak $(BUILD) $(MINUTES)
 
 .PHONY: bench
