@@ -58,7 +58,8 @@ test-asan: ## every test under AddressSanitizer and UBSan
 	@ninja -C build-asan --quiet all $(TESTS)
 	@rm -f build-asan/meson-logs/testlog.json
 	@ASAN_OPTIONS=$(ASAN) UBSAN_OPTIONS=$(UBSAN) \
-		$(MESON_TEST) -C build-asan --timeout-multiplier 4 $(TEST_ARGS) || :
+		$(MESON_TEST) -C build-asan --timeout-multiplier 4 \
+		$(TEST_ARGS) || :
 	@$(SUMMARY) asan=build-asan/meson-logs/testlog.json
 
 .PHONY: test-tsan

@@ -48,14 +48,13 @@ enum tide_workload {
 struct tide_vm_config {
 	size_t size; /* of this struct; 0: the first version */
 	enum tide_workload workload;
-	uint32_t vcpus;	       /* 1 to 4; 0: 1 */
-	uint64_t memory_bytes; /* a multiple of 4 KiB, at least 16 MiB */
-	uint32_t slots;	       /* memory cut into this many slots; 0: 1 */
-	uint64_t seed;	       /* of the workload */
-	uint64_t hot_pages;    /* TIDE_WORKLOAD_HOT; 0: 1/16 of memory */
-	uint64_t
-		writes_per_second; /* TIDE_WORKLOAD_HOT, per vCPU; 0: no limit */
-	int device;		   /* the device model writes and marks */
+	uint32_t vcpus;		    /* 1 to 4; 0: 1 */
+	uint64_t memory_bytes;	    /* a multiple of 4 KiB, at least 16 MiB */
+	uint32_t slots;		    /* memory cut into this many slots; 0: 1 */
+	uint64_t seed;		    /* of the workload */
+	uint64_t hot_pages;	    /* TIDE_WORKLOAD_HOT; 0: 1/16 of memory */
+	uint64_t writes_per_second; /* of HOT, per vCPU; 0: no limit */
+	int device;		    /* the device model writes and marks */
 	enum tide_tracker tracker;
 	uint64_t chunk_pages; /* as in struct tide_kvm_config */
 	uint32_t ring_entries;
