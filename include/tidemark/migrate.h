@@ -88,7 +88,8 @@ struct tide_migrate_send_config {
 	int (*resume)(void *opaque);
 	int (*save)(void *opaque, struct tide_migrate *migrate);
 	/* Now and then, and at each change of phase; non-zero cancels the
-	 * transfer with -ECANCELED while that is still possible.  May be NULL. */
+	 * transfer with -ECANCELED while that is still possible.  May be
+	 * NULL. */
 	int (*progress)(void *opaque, const struct tide_migrate_stats *stats);
 	void *opaque;
 

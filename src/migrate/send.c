@@ -64,7 +64,7 @@
 #include "migrate/roster.h"
 
 #define BATCH_PAGES 64u /* 256 KiB: stays in a second-level cache */
-#define LAST_PAGES TIDE_FRAME_PAGES_MAX /* straight from guest memory */
+#define LAST_PAGES 128u /* straight from guest memory, checked in the cache */
 #define PRESENCE_PAGES_MIN 64u	 /* fewer are quicker read than looked up */
 #define SYNC_ATTEMPTS_MAX 4	 /* slots that keep returning */
 #define HEAR_NS 2000000000u	 /* for the last words of the other side */
@@ -73,6 +73,7 @@
 #define ROUNDS_MAX 30u
 
 _Static_assert(BATCH_PAGES <= TIDE_FRAME_PAGES_MAX, "a batch is one frame");
+_Static_assert(LAST_PAGES <= TIDE_FRAME_PAGES_MAX, "the last ones too");
 _Static_assert(TIDE_FRAME_RUNS_MAX >= TIDE_FRAME_PAGES_MAX,
 	       "a frame of single pages fits");
 
