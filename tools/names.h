@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * names.h - trackers and workloads by name, and the tracker to use when the
+ * user named none
+ */
+#ifndef NAMES_H
+#define NAMES_H
+
+#include <stddef.h>
+#include <tidemark/tracker.h>
+#include <tidemark/vmm.h>
+
+/* Return: -1 with *ret filled, else the exit status (one line was printed). */
+int names_tracker(const char *option, const char *text, enum tide_tracker *ret);
+int names_workload(const char *option, const char *text,
+		   enum tide_workload *ret);
+
+/* "walker" and so on; NULL for an unknown one. */
+const char *names_of_workload(enum tide_workload workload);
+
+/*
+ * names_best_tracker() - the best tracker that a probe saw working
+ * @ret:       the tracker
+ * @why:       why it and not a better one
+ *
+ * Return: -1, else the exit status: none works, and one line said why.
+ */
+int names_best_tracker(enum tide_tracker *ret, char *why, size_t why_size);
+
+/* A probe of @tracker.  Return: -1 if it works, else the exit status. */
+int names_usable_tracker(enum tide_tracker tracker);
+
+#endif

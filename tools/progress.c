@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* progress.c - one line on a terminal that says how far it is */
+#include "progress.h"
+
+#include "tool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BAR_WIDTH 24u
+#define REDRAW_NS 100000000ull
+
+void progress_init(struct progress *progress, int quiet)
+{
+	const char *terminal = getenv("TERM");
+	int dumb = terminal && strcmp(terminal, "dumb") == 0;
+
+	*progress = (struct progress){
+		.on = !quiet && !dumb && isatty(STDERR_FILENO),
+	};
+}
+
+void progress_draw(struct progress *progress, const char *what, uint64_t done,
+		   uint64_t all, const char *text)
+{
+	uint64_t now = tool_now_ns();
+	char bar[BAR_WIDTH + 1];
+	unsigned int filled;
+
+	if (!progress->on || now - progress->last_ns < REDRAW_NS)
+		return;
+	progress->last_ns = now;
+	if (done > all)
+		done = all;
+	filled = all ? (unsigned int)(done * BAR_WIDTH / all) : 0;
+	memset(bar, '.', BAR_WIDTH);
+	memset(bar, '#', filled);
+	bar[BAR_WIDTH] = '\0';
+	fprintf(stderr, "\r%-9.9s [%s] %3u%% %-36.36s", what, bar,
+		all ? (unsigned int)(done * 100 / all) : 0, text);
+	fflush(stderr);
+}
+
+void progress_clear(struct progress *progress)
+{
+	if (!progress->on || progress->last_ns == 0)
+		return;
+	fprintf(stderr, "\r%78s\r", "");
+	fflush(stderr);
+	progress->last_ns = 0;
+}
