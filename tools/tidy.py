@@ -14,8 +14,9 @@
               down that list
   public      the command and the examples use the public headers only
   quiet       the library does not print, exit or sleep
-  documents   a path, a link, an edge or a lock that a document names exists,
-              and every mutex of the library has its card in docs/locking.md
+  documents   a path, a link, an edge or a lock that a document names exists;
+              every mutex of the library has its card in docs/locking.md, and
+              every bug that is cited by number its line in docs/known-bugs.md
 
 Usage: tidy.py [TREE]
 """
@@ -255,6 +256,17 @@ class House:
                 if not re.search(rf"^Name: .*\b{lock}\b", cards, re.MULTILINE):
                     self.error(path, 1, f"{lock} has no card in "
                                "docs/locking.md")
+
+    def check_citations(self):
+        known = set(re.findall(r"^\| ([KQ]\d+) \|",
+                               self.text.get("docs/known-bugs.md", ""),
+                               re.MULTILINE))
+        for path in self.of_kind(*C_KINDS, ".py", ".sh"):
+            for at, line in enumerate(self.text[path].split("\n"), 1):
+                for bug in re.findall(r"\b[KQ]\d{1,2}\b", line):
+                    if bug not in known:
+                        self.error(path, at, f"{bug} is not in "
+                                   "docs/known-bugs.md")
 
     def check(self):
         for name in sorted(dir(self)):

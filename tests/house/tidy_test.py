@@ -68,6 +68,8 @@ BAD = {
                                                    "no ring.gone"),
     "a lock without its card": ("src/log/ring.c", "pthread_mutex_t lock;\n",
                                 "lock has no card"),
+    "a bug that nobody knows": ("src/log/ring.c", "/* K" "99 */\n",
+                                "not in docs/known-bugs.md"),
     "a library that prints": ("src/log/ring.c", "\tprintf(\"x\");\n",
                               "printf in the library"),
 }
