@@ -379,6 +379,21 @@ int sim_write(struct sim_vm *vm, uint32_t vcpu, uint64_t gfn, uint64_t value)
 	return ret;
 }
 
+int sim_fault(struct sim_vm *vm, uint32_t vcpu, uint64_t gfn)
+{
+	struct sim_slot *slot;
+	int err = -EFAULT;
+
+	pthread_mutex_lock(&vm->mmu_lock);
+	slot = slot_by_gfn(vm, gfn);
+	if (slot && slot->pte[gfn - slot->first_gfn] != PTE_WRITE) {
+		write_fault(vm, &vm->vcpus[vcpu], slot, gfn - slot->first_gfn);
+		err = 0;
+	}
+	pthread_mutex_unlock(&vm->mmu_lock);
+	return err;
+}
+
 void sim_kick(struct sim_vm *vm)
 {
 	pthread_mutex_lock(&vm->mmu_lock);
@@ -448,6 +463,8 @@ static int call_get(struct sim_vm *vm, struct kvm_dirty_log *log)
 	pthread_mutex_lock(&vm->mmu_lock);
 	pml_drain_all(vm);
 	memcpy(out, slot->bitmap, bitmap_words(slot) * sizeof(*out));
+	if (vm->config.dirty_tail && slot->npages % 64)
+		out[bitmap_words(slot) - 1] |= ~0ull << (slot->npages % 64);
 	if (!vm->manual) {
 		for (size_t w = 0; w < bitmap_words(slot); w++) {
 			slot->bitmap[w] = 0;

@@ -39,7 +39,8 @@ struct sim_config {
 	bool no_ring;
 	bool no_acq_rel;
 	uint32_t pml_entries;	/* 0: no PML, writes are caught by protection */
-	uint32_t ring_reserved; /* 0: as the kernel; more: full earlier */
+	uint32_t ring_reserved; /* 0: as the kernel; more: full early */
+	bool dirty_tail;	/* GET sets bits beyond the end of the slot */
 };
 
 /** sim_vm_create() - Return: 0; -ENOMEM or an errno of memfd_create. */
@@ -57,6 +58,9 @@ int sim_vcpu_create(struct sim_vm *vm);
  * -EFAULT: no slot there, or a read-only one.
  */
 int sim_write(struct sim_vm *vm, uint32_t vcpu, uint64_t gfn, uint64_t value);
+/** sim_fault() - vCPU @vcpu faults on a page, which is logged, and leaves
+ * before it has written.  Return: 0; -EFAULT: it would not fault. */
+int sim_fault(struct sim_vm *vm, uint32_t vcpu, uint64_t gfn);
 /** sim_kick() - every vCPU leaves guest mode once: PML is drained */
 void sim_kick(struct sim_vm *vm);
 
