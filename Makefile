@@ -98,9 +98,8 @@ build-clang: ## the same build with clang
 	@ninja -C build-clang --quiet all $(TESTS)
 
 .PHONY: soak
-soak: all ## random and concurrent tests for MINUTES, new seeds each round
-	@ninja -C $(BUILD) --quiet $(TESTS)
-	@scripts/soak $(BUILD) $(MINUTES)
+soak: all ## look for lost pages for MINUTES
+	@$(BUILD)/tidemark soak --minutes $(MINUTES)
 
 .PHONY: bench
 bench: ## measure; prints machine, kernel and build with the numbers
