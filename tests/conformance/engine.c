@@ -165,6 +165,11 @@ static int layout_add(struct engine *e)
 	return 0;
 }
 
+static bool reserved(struct engine *e, uint64_t gfn)
+{
+	return e->backend->reserved && e->backend->reserved(e->self, gfn);
+}
+
 /* The backend's own slots. */
 static int layout_take(struct engine *e)
 {
@@ -173,14 +178,16 @@ static int layout_take(struct engine *e)
 	while (e->places < SLOTS_MAX &&
 	       !tide_slot_get(e->space, e->places, &info)) {
 		struct place *place = &e->place[e->places++];
+		struct model_slot *slot =
+			model_slot_add(&e->model, &info, true);
 
-		place->info = info;
-		for (uint64_t i = 0; i < info.npages; i++)
-			place->fixed |= e->backend->reserved &&
-					e->backend->reserved(
-						e->self, info.first_gfn + i);
-		if (!model_slot_add(&e->model, &info, true))
+		if (!slot)
 			return -ENOMEM;
+		place->info = info;
+		for (uint64_t i = 0; i < info.npages; i++) {
+			slot->wild[i] = reserved(e, info.first_gfn + i);
+			place->fixed |= slot->wild[i];
+		}
 	}
 	return 0;
 }
@@ -217,11 +224,6 @@ static void engine_destroy(struct engine *e)
 }
 
 /* ---- writes ---- */
-
-static bool reserved(struct engine *e, uint64_t gfn)
-{
-	return e->backend->reserved && e->backend->reserved(e->self, gfn);
-}
 
 /* A page to write: clustered, so that words and extents fill up. */
 static struct model_slot *pick_page(struct engine *e, uint64_t *ret_page)
@@ -691,7 +693,10 @@ static int slot_add(struct engine *e, struct place *place)
 		return broken(e, "add", result, is_free ? 0 : -EEXIST);
 	if (result)
 		return 0;
-	return model_slot_add(&e->model, &info, false) ? 0 : -1;
+	return model_slot_add(&e->model, &info,
+			      e->backend->properties & CONFORM_FIXED)
+		       ? 0
+		       : -1;
 }
 
 static int slot_remove(struct engine *e, struct model_slot *slot)

@@ -42,6 +42,7 @@ static void slot_free(struct model_slot *slot)
 		view_free(&slot->view[c]);
 	free(slot->written_at);
 	free(slot->touched);
+	free(slot->wild);
 	free(slot);
 }
 
@@ -84,7 +85,8 @@ struct model_slot *model_slot_add(struct model *m,
 	s->added_at = m->now;
 	s->written_at = calloc(n, sizeof(*s->written_at));
 	s->touched = calloc(n, 1);
-	if (!s->written_at || !s->touched) {
+	s->wild = calloc(n, 1);
+	if (!s->written_at || !s->touched || !s->wild) {
 		slot_free(s);
 		return NULL;
 	}
@@ -312,7 +314,7 @@ static int yield_page(struct model *m, int client, struct model_slot *slot,
 	if (*state & MODEL_HANDED && !slot->gone)
 		return model_fail(m, "client %d: slot %u page %ju twice",
 				  client, slot->id, (uintmax_t)page);
-	if (!(*state & MODEL_MAY)) {
+	if (!(*state & MODEL_MAY) && !slot->wild[page]) {
 		if (*state & MODEL_START)
 			m->extras_start++;
 		else if (*state & MODEL_SHARED && m->shared_is_legal)

@@ -52,6 +52,7 @@ struct model_slot {
 	uint32_t added_at;    /* operation */
 	uint32_t *written_at; /* operation of the last write */
 	uint8_t *touched;     /* was it ever written? */
+	uint8_t *wild;	      /* may be written behind the model's back */
 	struct model_view view[MODEL_CLIENTS];
 };
 
