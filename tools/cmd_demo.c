@@ -110,15 +110,10 @@ static int pause_for(uint64_t ns)
 static int watch(void *opaque, const struct tide_migrate_stats *stats)
 {
 	struct demo *demo = opaque;
-	char what[32];
-	char text[96];
 
-	(void)snprintf(what, sizeof(what), "round %u", stats->rounds);
-	(void)snprintf(text, sizeof(text), "%s/s, downtime now %s",
-		       units_size(stats->bandwidth).text,
-		       units_time(stats->expected_downtime_ns).text);
-	progress_draw(&demo->progress, what, stats->round_pages_done,
-		      stats->round_pages, text);
+	progress_transfer(&demo->progress, stats->rounds,
+			  stats->round_pages_done, stats->round_pages,
+			  stats->bandwidth, stats->expected_downtime_ns);
 	return interrupt_pending();
 }
 

@@ -72,17 +72,11 @@ static json_t *to_request(const struct migrate_args *args)
 
 static void show(struct progress *progress, const json_t *event)
 {
-	char text[96];
-	char what[32];
-
-	(void)snprintf(what, sizeof(what), "round %llu",
-		       (unsigned long long)control_number(event, "rounds"));
-	(void)snprintf(
-		text, sizeof(text), "%s/s, downtime now %s",
-		units_size(control_number(event, "bandwidth")).text,
-		units_time(control_number(event, "expected_downtime_ns")).text);
-	progress_draw(progress, what, control_number(event, "round_pages_done"),
-		      control_number(event, "round_pages"), text);
+	progress_transfer(progress, control_number(event, "rounds"),
+			  control_number(event, "round_pages_done"),
+			  control_number(event, "round_pages"),
+			  control_number(event, "bandwidth"),
+			  control_number(event, "expected_downtime_ns"));
 }
 
 static int report_done(const struct migrate_args *args, const json_t *event)

@@ -3,7 +3,9 @@
 #include "progress.h"
 
 #include "tool.h"
+#include "units.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +43,20 @@ void progress_draw(struct progress *progress, const char *what, uint64_t done,
 	fprintf(stderr, "\r%-9.9s [%s] %3u%% %-36.36s", what, bar,
 		all ? (unsigned int)(done * 100 / all) : 0, text);
 	fflush(stderr);
+}
+
+void progress_transfer(struct progress *progress, uint64_t round, uint64_t done,
+		       uint64_t all, uint64_t bandwidth, uint64_t downtime_ns)
+{
+	char what[32];
+	char text[96] = "";
+
+	(void)snprintf(what, sizeof(what), "round %" PRIu64, round);
+	if (bandwidth)
+		(void)snprintf(text, sizeof(text), "%s/s, downtime now %s",
+			       units_size(bandwidth).text,
+			       units_time(downtime_ns).text);
+	progress_draw(progress, what, done, all, text);
 }
 
 void progress_clear(struct progress *progress)

@@ -17,6 +17,10 @@ void progress_init(struct progress *progress, int quiet);
 void progress_draw(struct progress *progress, const char *what, uint64_t done,
 		   uint64_t all, const char *text);
 
+/* The same for a migration: rates and times that are not known are 0. */
+void progress_transfer(struct progress *progress, uint64_t round, uint64_t done,
+		       uint64_t all, uint64_t bandwidth, uint64_t downtime_ns);
+
 /* Wipe the line, before something else is printed. */
 void progress_clear(struct progress *progress);
 
