@@ -349,6 +349,14 @@ static int start(struct receiver *receiver)
 	return err ? tide_say_errno(receiver->why, err, "start callback") : 0;
 }
 
+static int io_failed(struct receiver *receiver, int error)
+{
+	if (error == -ETIMEDOUT && !receiver->why->text[0])
+		return tide_say(receiver->why, error,
+				"the deadline has passed");
+	return tide_say_errno(receiver->why, error, "connection");
+}
+
 static struct tide_dest_event fail_event(int error)
 {
 	return (struct tide_dest_event){
@@ -365,12 +373,8 @@ static struct tide_dest_event listen_to_peer(struct receiver *receiver)
 
 	if (!err)
 		err = tide_framing_receive(receiver->framing, frame);
-	if (err == -ETIMEDOUT && !receiver->why->text[0])
-		return fail_event(tide_say(receiver->why, err,
-					   "the deadline has passed"));
 	if (err)
-		return fail_event(
-			tide_say_errno(receiver->why, err, "connection"));
+		return fail_event(io_failed(receiver, err));
 	if (frame->type == TIDE_FRAME_ERROR)
 		return fail_event(tide_framing_hear_complaint(receiver->framing,
 							      frame, "source"));
@@ -406,7 +410,7 @@ static struct tide_dest_event act(struct receiver *receiver, uint32_t acts)
 			};
 	}
 	if (err)
-		return fail_event(err);
+		return fail_event(io_failed(receiver, err));
 	return listen_to_peer(receiver);
 }
 
