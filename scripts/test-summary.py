@@ -79,7 +79,8 @@ def add_tap(tally, program, text):
             tally.add_skip(f"{program}: {skip.group(2)}", skip_reason(notes))
         elif found.group(1):
             failures += 1
-            open_failure = notes[-TAIL:]  # what it said while it ran
+            # What it said while it ran, if that is not the last one's.
+            open_failure = [] if open_failure is not None else notes[-TAIL:]
             tally.add_failure(f"{program}: {name}", open_failure)
             notes = []
             continue

@@ -68,6 +68,8 @@ def whose_words():
     text = summarise("x.tap", "not ok 1 - a\n# 1 != 2\n# x.c:8: error: "
                      "Failure!\n# from b\nok 2 - b\n")[1]
     assert "# 1 != 2" in text and "from b" not in text, text
+    text = summarise("x.tap", "not ok - a\n# why a\nnot ok - b\n")[1]
+    assert text.count("why a") == 1, text
 
 
 def plain_tap():
