@@ -53,6 +53,7 @@ struct pace {
 	uint32_t left;	   /* writes of this batch */
 	uint64_t due;	   /* TSC: the next batch may begin */
 	uint64_t mark_due; /* TSC: the next 'B' */
+	uint32_t marks;	   /* vCPU 0 says it for all of them */
 };
 
 static void port_write(uint16_t port, uint8_t byte)
@@ -90,19 +91,20 @@ __attribute__((noinline)) static void pace_batch(struct pace *pace)
 	/* Time lost is not made up for: a burst would not be a limit. */
 	pace->due = now + params->ticks_per_batch;
 
-	if ((int64_t)(now - pace->mark_due) >= 0) {
+	if (pace->marks && (int64_t)(now - pace->mark_due) >= 0) {
 		port_write(GUEST_PORT_SERIAL, 'B');
 		pace->mark_due = now + MARK_TICKS;
 	}
 }
 
-static struct pace pace_start(void)
+static struct pace pace_start(uint32_t vcpu)
 {
 	uint64_t now = ticks();
 
 	return (struct pace){ .left = guest_params.batch,
 			      .due = now + guest_params.ticks_per_batch,
-			      .mark_due = now };
+			      .mark_due = now,
+			      .marks = vcpu == 0 };
 }
 
 static void pace_write(struct pace *pace)
@@ -113,9 +115,9 @@ static void pace_write(struct pace *pace)
 
 /* One byte a page, in address order, each vCPU in its own part. */
 _Noreturn static void guest_walker(uint64_t first, uint64_t end,
-				   struct guest_vcpu *self)
+				   struct guest_vcpu *self, uint32_t vcpu)
 {
-	struct pace pace = pace_start();
+	struct pace pace = pace_start(vcpu);
 
 	for (;;) {
 		for (uint64_t i = first; i < end; i++) {
@@ -131,7 +133,7 @@ _Noreturn static void guest_random(uint64_t first, uint64_t end,
 {
 	uint64_t state = guest_random_seed(guest_params.seed, vcpu);
 	uint64_t pages = end - first;
-	struct pace pace = pace_start();
+	struct pace pace = pace_start(vcpu);
 
 	for (uint64_t stamp = 1;; stamp++) {
 		state = state * GUEST_LCG_FACTOR + GUEST_LCG_TERM;
@@ -143,11 +145,11 @@ _Noreturn static void guest_random(uint64_t first, uint64_t end,
 }
 
 /* Every vCPU adds to every page, in strides. */
-_Noreturn static void guest_atomic(struct guest_vcpu *self)
+_Noreturn static void guest_atomic(struct guest_vcpu *self, uint32_t vcpu)
 {
 	uint64_t pages = guest_params.work_pages;
 	uint64_t stride = guest_params.stride;
-	struct pace pace = pace_start();
+	struct pace pace = pace_start(vcpu);
 
 	for (uint64_t i = 0;;) {
 		guest_write_locked(page_at(i), &self->writes);
@@ -167,7 +169,7 @@ _Noreturn static void guest_hot(uint64_t first, uint64_t end,
 	uint64_t hot_end =
 		guest_part(params->hot_pages, vcpu + 1, params->vcpus);
 	uint64_t step = params->work_pages / params->hot_pages;
-	struct pace pace = pace_start();
+	struct pace pace = pace_start(vcpu);
 
 	for (uint64_t i = first; i < end; i++) {
 		uint64_t *page = page_at(i);
@@ -221,7 +223,7 @@ _Noreturn void guest_main(uint32_t vcpu)
 	case GUEST_RANDOM:
 		guest_random(first, end, self, vcpu);
 	case GUEST_ATOMIC:
-		guest_atomic(self);
+		guest_atomic(self, vcpu);
 	case GUEST_HOT:
 		guest_hot(first, end, self, vcpu);
 	case GUEST_SCRIPT:
@@ -229,6 +231,6 @@ _Noreturn void guest_main(uint32_t vcpu)
 	case GUEST_WALKER:
 	case GUEST_WORKLOAD_COUNT:
 	default:
-		guest_walker(first, end, self);
+		guest_walker(first, end, self, vcpu);
 	}
 }
