@@ -125,6 +125,18 @@ static struct tide_vm *ran(enum tide_workload workload, uint32_t vcpus)
 	return vm;
 }
 
+/* vCPU 0 may be the last to get a CPU of the host. */
+static void expect_sign_of_life(struct tide_vm *vm)
+{
+	char console[64];
+
+	assert_int_equal(tide_vm_run(vm), 0);
+	while (!tide_vm_console(vm, console, sizeof(console)))
+		sched_yield();
+	assert_int_equal(tide_vm_stop(vm), 0);
+	assert_int_equal(console[0], 'A');
+}
+
 static void workload_runs_and_checks(void **state)
 {
 	enum tide_workload workload = (enum tide_workload)(uintptr_t)*state;
@@ -132,10 +144,6 @@ static void workload_runs_and_checks(void **state)
 	need_kvm(workload_names[workload]);
 	for (uint32_t vcpus = 1; vcpus <= GUEST_VCPUS_MAX; vcpus += 3) {
 		struct tide_vm *vm = ran(workload, vcpus);
-		char console[64];
-
-		assert_true(tide_vm_console(vm, console, sizeof(console)) > 0);
-		assert_int_equal(console[0], 'A');
 		/* Where a stop catches a vCPU is chance: try it often. */
 		for (int i = 0; i < 50; i++) {
 			if (workload == TIDE_WORKLOAD_SCRIPT)
@@ -144,6 +152,7 @@ static void workload_runs_and_checks(void **state)
 				run_for_writes(vm, random_below(2000));
 			expect_right(vm);
 		}
+		expect_sign_of_life(vm);
 		tide_vm_destroy(vm);
 	}
 }
@@ -219,7 +228,7 @@ static void iterations_reach_the_pages(void **state)
 	need_kvm("iterations");
 	vm = ran(TIDE_WORKLOAD_RANDOM, 2);
 	for (uint64_t iteration = 2; iteration < 20; iteration++) {
-		uint64_t newest = 0, older = 0;
+		uint64_t newest = 0;
 
 		tide_vm_iteration(vm, iteration);
 		run_for_writes(vm, 200);
@@ -229,7 +238,6 @@ static void iterations_reach_the_pages(void **state)
 
 			assert_true(value <= iteration);
 			newest += value == iteration;
-			older += value < iteration;
 		}
 		assert_true(newest > 0);
 	}
