@@ -210,7 +210,8 @@ int tide_framing_hear_complaint(struct tide_framing *framing,
 		int err = tide_framing_receive_data(framing, frame, &iov, 1);
 
 		if (err)
-			return err;
+			return tide_say_errno(framing->why, err,
+					      "hearing a complaint");
 	}
 	/* It ends up on terminals and in logs. */
 	for (size_t i = 0; i < frame->data_size; i++) {

@@ -46,7 +46,7 @@ static void expect_success(struct rig *rig)
 	rig_check_outcome(rig);
 }
 
-/* --- what works ----------------------------------------------------------- */
+/* --- what works --- */
 
 static void quiet_space_arrives(void **state)
 {
@@ -337,7 +337,7 @@ static void short_counts_and_interrupts_do_not_matter(void **state)
 	}
 }
 
-/* --- what fails ----------------------------------------------------------- */
+/* --- what fails --- */
 
 static void check_failed(struct rig *rig)
 {
@@ -579,7 +579,7 @@ static void complaint_is_heard_early(void **state)
 	rig_destroy(rig);
 }
 
-/* --- pace, with a clock of our own ----------------------------------------- */
+/* --- pace, with a clock of our own --- */
 
 /* Q54: a scan that takes ages is not a slow line. */
 static void slow_scan(struct rig *rig, const struct tide_migrate_stats *stats)
@@ -639,7 +639,7 @@ static void bandwidth_limit_holds(void **state)
 	rig_destroy(rig);
 }
 
-/* --- arguments -------------------------------------------------------------- */
+/* --- arguments --- */
 
 static int nothing(void *opaque)
 {
