@@ -81,6 +81,7 @@ struct tide_space_stats {
 	uint64_t ring_entries_stale; /* of a slot that is gone: dropped */
 	uint64_t ring_entries_bad;   /* made no sense: its slot made dirty */
 	uint64_t ring_full;	     /* tide_kvm_ring_full() calls */
+	uint64_t ring_overflows; /* the kernel overran a ring: all made dirty */
 	/* How long writers may have been held up by one call that arms or
 	 * clears: the duration of the kernel's call, an upper bound. */
 	uint64_t hold_ns[TIDE_HOLD_BUCKETS];

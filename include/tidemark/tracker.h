@@ -51,7 +51,7 @@ struct tide_kvm_config {
 	uint64_t chunk_pages;
 
 	/* kvm-ring: entries of each vCPU's ring, a power of two in
-	 * [1024, 65536]; 0: 4096.  The ring must be on before the VM's first
+	 * [1024, 65536]; 0: 65536.  The ring must be on before the VM's first
 	 * vCPU exists: attach before that, or turn it on yourself and say so
 	 * in ring_enabled. */
 	uint32_t ring_entries;
@@ -114,10 +114,16 @@ TIDE_API TIDE_MUST_CHECK int tide_kvm_vcpu_add(struct tide_space *space,
 /**
  * tide_kvm_ring_full() - the vCPU left with KVM_EXIT_DIRTY_RING_FULL: empty
  * the rings, so that it can go on
+ * @vcpu_fd: of that vCPU, as given to tide_kvm_vcpu_add(); it stays outside
+ *           the guest until the call returns
  *
- * Return: entries harvested; -ENODEV without kvm-ring; the kernel's error.
+ * A kernel that overran a ring lost entries.  That is noticed: every page is
+ * re-armed and dirty for every client (ring_overflows in the statistics).
+ *
+ * Return: entries harvested; -ENODEV without kvm-ring; -ENOENT for a vCPU that
+ * was not added; the kernel's error.
  */
-TIDE_API int tide_kvm_ring_full(struct tide_space *space);
+TIDE_API int tide_kvm_ring_full(struct tide_space *space, int vcpu_fd);
 
 #ifdef __cplusplus
 }

@@ -16,8 +16,8 @@
 	(offsetof(struct tide_kvm_config, opaque) + sizeof(void *))
 
 #define CHUNK_PAGES_MAX (1ull << 31)
-#define RING_ENTRIES_DEFAULT 4096u
-#define RING_ENTRIES_MIN 1024u /* 64 reserved and 512 of PML must fit */
+#define RING_ENTRIES_DEFAULT 65536u /* 1 MiB a vCPU */
+#define RING_ENTRIES_MIN 1024u	    /* 64 reserved and 512 of PML must fit */
 #define RING_ENTRIES_MAX 65536u
 
 static const char *const names[TIDE_TRACKER_COUNT] = {

@@ -19,6 +19,18 @@
  * slot with the same id could share a batch with the old one's.  So the rings
  * are emptied once more right after a slot was deleted.
  *
+ * Overflow.  The kernel asks the vCPU to leave when 64 entries are left and
+ * looks at that request before it enters the guest.  A KVM that emulates many
+ * instructions between two looks (seen on a nested one with software paging:
+ * 150 page writes) overruns the ring: entries are overwritten, and pages stay
+ * writable that nobody knows of (K43).  It shows as a ring without a single
+ * free entry, or as a RESET that reports fewer entries than it was given.
+ * Then logging is turned off and on, which re-arms every page, and every page
+ * is dirty for everybody.  The kernel's place in the ring is ahead of ours by
+ * what was overwritten; that gap of empty entries is handed back as soon as
+ * an entry appears behind it.  How large it is nobody says, so from then on
+ * every pass looks for entries in the whole ring.
+ *
  * Initially-all-set is never combined with the ring: the kernel would accept
  * it and log nothing (K50).  setup turns manual protect off.
  *
@@ -40,6 +52,9 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "tracker/kvm_tracker.h"
+
+/* Entries that the kernel keeps free: 64 and, with PML, its 512. */
+#define RESERVED_MAX (64u + 512u)
 
 int tide_kvm_ring_setup(struct tide_kvm *kvm)
 {
@@ -107,38 +122,140 @@ static void take_entry(struct tide_kvm *kvm, uint32_t key, uint64_t offset)
 	}
 }
 
-/* Empties one ring.  Return: entries given back. */
-static uint32_t take_ring(struct tide_kvm *kvm, struct tide_kvm_ring *ring)
+static _Atomic uint32_t *flags_of(const struct tide_kvm *kvm,
+				  const struct tide_kvm_ring *ring,
+				  uint32_t index)
 {
-	uint32_t taken = 0;
+	struct kvm_dirty_gfn *entry =
+		&ring->entries[index & (kvm->config.ring_entries - 1)];
 
-	for (; taken < kvm->config.ring_entries; taken++, ring->next++) {
+	return (_Atomic uint32_t *)&entry->flags;
+}
+
+/* The first entry in [next, end) that is DIRTY, or @end. */
+static uint32_t first_dirty(const struct tide_kvm *kvm,
+			    const struct tide_kvm_ring *ring, uint32_t end)
+{
+	uint32_t index = ring->next;
+
+	/* ACQUIRE(ring.seek) pairs with KERNEL(kvm_dirty_ring_push): pushes
+	 * are in order, so who sees one sees those before it. */
+	while (index != end &&
+	       !(atomic_load_explicit(flags_of(kvm, ring, index),
+				      memory_order_acquire) &
+		 KVM_DIRTY_GFN_F_DIRTY))
+		index++;
+	return index;
+}
+
+/* Hands back empty entries, up to @end. */
+static void skip_entries(struct tide_kvm *kvm, struct tide_kvm_ring *ring,
+			 uint32_t end)
+{
+	for (; ring->next != end; ring->next++) {
 		struct kvm_dirty_gfn *entry =
 			&ring->entries[ring->next &
 				       (kvm->config.ring_entries - 1)];
-		_Atomic uint32_t *shared = (_Atomic uint32_t *)&entry->flags;
+
+		entry->slot = UINT32_MAX; /* no such slot: RESET skips it */
+		entry->offset = 0;
+		/* RELEASE(ring.skip) pairs with KERNEL(kvm_dirty_ring_reset):
+		 * the kernel acts on what we wrote here. */
+		atomic_store_explicit((_Atomic uint32_t *)&entry->flags,
+				      KVM_DIRTY_GFN_F_RESET,
+				      memory_order_release);
+		kvm->unreset++;
+	}
+}
+
+/* After an overflow: hands back the empty entries before the next one that
+ * is filled, so that ring->next is there.  Return: whether there is one. */
+static bool close_gap(struct tide_kvm *kvm, struct tide_kvm_ring *ring,
+		      uint32_t end)
+{
+	uint32_t at = first_dirty(kvm, ring, end);
+
+	if (at == end)
+		return false;
+	/* Entries before it may have been pushed after we looked at them. */
+	skip_entries(kvm, ring, first_dirty(kvm, ring, at));
+	return true;
+}
+
+/* Takes one filled entry and gives it back. */
+static void take_next(struct tide_kvm *kvm, struct tide_kvm_ring *ring,
+		      uint32_t flags)
+{
+	const struct kvm_dirty_gfn *entry =
+		&ring->entries[ring->next & (kvm->config.ring_entries - 1)];
+
+	if (flags == KVM_DIRTY_GFN_F_DIRTY) {
+		take_entry(kvm, entry->slot, entry->offset);
+	} else if (!ring->rewound) {
+		/* Somebody else writes our ring: what it said before nobody
+		 * knows. */
+		tide_space_counters(kvm->space)->ring_entries_bad++;
+		fail_closed_all(kvm);
+	}
+	/* RELEASE(ring.reset) pairs with KERNEL(kvm_dirty_ring_reset): the
+	 * entry has been read before the kernel may reuse it, and our own
+	 * write of RESET is what it acts on (K40). */
+	atomic_store_explicit(flags_of(kvm, ring, ring->next),
+			      KVM_DIRTY_GFN_F_RESET, memory_order_release);
+	ring->next++;
+	kvm->unreset++;
+}
+
+/* Empties one ring.  Return: entries with pages in them. */
+static uint32_t take_ring(struct tide_kvm *kvm, struct tide_kvm_ring *ring)
+{
+	const uint32_t begin = ring->next;
+	const uint32_t end = begin + kvm->config.ring_entries;
+	uint32_t taken = 0;
+
+	while (ring->next != end) {
 		/* ACQUIRE(ring.take) pairs with KERNEL(kvm_dirty_ring_push):
 		 * slot and offset are filled in before DIRTY is set (K41). */
-		uint32_t flags =
-			atomic_load_explicit(shared, memory_order_acquire);
+		uint32_t flags = atomic_load_explicit(
+			flags_of(kvm, ring, ring->next), memory_order_acquire);
 
-		if (!(flags & KVM_DIRTY_GFN_F_MASK))
+		if (flags & KVM_DIRTY_GFN_F_MASK) {
+			take_next(kvm, ring, flags);
+			taken++;
+		} else if (!ring->gap || !close_gap(kvm, ring, end)) {
 			break;
-		if (flags == KVM_DIRTY_GFN_F_DIRTY) {
-			take_entry(kvm, entry->slot, entry->offset);
-		} else {
-			/* Somebody else writes our ring: what it said before
-			 * nobody knows. */
-			tide_space_counters(kvm->space)->ring_entries_bad++;
-			fail_closed_all(kvm);
 		}
-		/* RELEASE(ring.reset) pairs with KERNEL(kvm_dirty_ring_reset):
-		 * the entry has been read before the kernel may reuse it, and
-		 * our own write of RESET is what it acts on (K40). */
-		atomic_store_explicit(shared, KVM_DIRTY_GFN_F_RESET,
-				      memory_order_release);
+	}
+	ring->given = ring->next - begin;
+	ring->rewound = false;
+	if (taken)
+		ring->stuck = 0;
+	if (taken == kvm->config.ring_entries) { /* not one was free */
+		ring->gap = true;
+		kvm->overflowed = true;
 	}
 	return taken;
+}
+
+/* RESET stopped short: where entries of ours are still there, the kernel has
+ * overwritten those before them, and waits for us to give them back again. */
+static void rewind_rings(struct tide_kvm *kvm)
+{
+	kvm->overflowed = true;
+	kvm->unreset = 0;
+	for (uint32_t i = 0; i < kvm->nrings; i++) {
+		struct tide_kvm_ring *ring = &kvm->rings[i];
+
+		/* Relaxed: our own store, or the kernel's 0 after RESET. */
+		if (!ring->given ||
+		    !(atomic_load_explicit(flags_of(kvm, ring, ring->next - 1),
+					   memory_order_relaxed) &
+		      KVM_DIRTY_GFN_F_RESET))
+			continue;
+		ring->next -= ring->given;
+		ring->rewound = true;
+		ring->gap = true;
+	}
 }
 
 /* Re-protects every page whose entry was given back. */
@@ -162,13 +279,33 @@ static int reset_rings(struct tide_kvm *kvm)
 			   (!ret && interrupted)) {
 			kvm->unreset = 0;
 		} else if (!ret) {
-			/* The kernel has not seen what we gave back: those
-			 * pages stay writable.  No harvest may begin. */
-			return -EIO;
+			rewind_rings(kvm);
 		} else {
 			kvm->unreset -= (uint64_t)ret;
 		}
 	}
+	return 0;
+}
+
+/* Entries were lost, so pages are writable that nobody knows of: off and on
+ * arms all of them. */
+static int recover(struct tide_kvm *kvm)
+{
+	for (struct tide_slot *slot = tide_slot_first(kvm->space); slot;
+	     slot = tide_slot_next(slot)) {
+		int err;
+
+		if (!tide_slot_logged(slot))
+			continue;
+		tide_slot_fail_closed(slot);
+		err = tide_kvm_slot_log(kvm, slot, false);
+		if (!err)
+			err = tide_kvm_slot_log(kvm, slot, true);
+		if (err)
+			return err; /* overflowed stays set: tried again */
+	}
+	tide_space_counters(kvm->space)->ring_overflows++;
+	kvm->overflowed = false;
 	return 0;
 }
 
@@ -180,8 +317,9 @@ static int harvest_rings(struct tide_kvm *kvm)
 
 	for (uint32_t i = 0; i < kvm->nrings; i++)
 		taken += (int)take_ring(kvm, &kvm->rings[i]);
-	kvm->unreset += (uint64_t)taken;
 	err = reset_rings(kvm);
+	if (!err && kvm->overflowed)
+		err = recover(kvm);
 	return err ? err : taken;
 }
 
@@ -248,7 +386,8 @@ static int vcpu_add(struct tide_kvm *kvm, int vcpu_fd)
 		err = -errno;
 	else
 		kvm->rings[kvm->nrings++] =
-			(struct tide_kvm_ring){ .entries = entries };
+			(struct tide_kvm_ring){ .entries = entries,
+						.vcpu_fd = vcpu_fd };
 	errno = saved;
 	return err;
 }
@@ -276,17 +415,45 @@ int tide_kvm_vcpu_add(struct tide_space *space, int vcpu_fd)
 	return err;
 }
 
-int tide_kvm_ring_full(struct tide_space *space)
+/*
+ * The vCPU came back with "full" twice, and nobody found an entry in its ring
+ * meanwhile: after an overflow the kernel's place is a whole ring ahead of
+ * ours.  At least all but the reserved entries are used, as the kernel says,
+ * so that many can be handed back without passing it.
+ */
+static void skip_used(struct tide_kvm *kvm, struct tide_kvm_ring *ring)
+{
+	ring->stuck = 0;
+	ring->gap = true;
+	skip_entries(kvm, ring,
+		     ring->next + kvm->config.ring_entries - RESERVED_MAX);
+}
+
+static int ring_full(struct tide_kvm *kvm, int vcpu_fd)
+{
+	struct tide_kvm_ring *ring = kvm->rings;
+	int ret;
+
+	while (ring < kvm->rings + kvm->nrings && ring->vcpu_fd != vcpu_fd)
+		ring++;
+	if (ring == kvm->rings + kvm->nrings)
+		return -ENOENT;
+	tide_space_counters(kvm->space)->ring_full++;
+	ret = harvest_rings(kvm);
+	if (ret < 0 || ring->given || ++ring->stuck < 2)
+		return ret;
+	skip_used(kvm, ring);
+	return harvest_rings(kvm);
+}
+
+int tide_kvm_ring_full(struct tide_space *space, int vcpu_fd)
 {
 	struct tide_kvm *kvm;
-	int ret = -ENODEV;
+	int ret;
 
 	tide_space_lock(space);
 	kvm = tide_space_tracker_object(space, TIDE_TRACKER_KVM_RING);
-	if (kvm) {
-		tide_space_counters(space)->ring_full++;
-		ret = harvest_rings(kvm);
-	}
+	ret = kvm ? ring_full(kvm, vcpu_fd) : -ENODEV;
 	tide_space_unlock(space);
 	return ret;
 }

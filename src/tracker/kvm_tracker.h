@@ -19,6 +19,11 @@
 struct tide_kvm_ring {
 	struct kvm_dirty_gfn *entries; /* shared with the kernel */
 	uint32_t next;		       /* free-running; where we read on */
+	int vcpu_fd;
+	uint32_t stuck; /* "full" in a row without an entry */
+	uint32_t given; /* back by the last pass, gaps included */
+	bool gap;     /* it overflowed: the kernel may be further on than we */
+	bool rewound; /* the next pass meets entries of ours again */
 };
 
 struct tide_kvm {
@@ -34,6 +39,7 @@ struct tide_kvm {
 	uint32_t nrings;
 	bool with_bitmap;
 	uint64_t unreset; /* entries given back, not yet re-armed */
+	bool overflowed; /* entries were lost; nothing is sure until re-armed */
 };
 
 /* ioctl(2), but -errno on failure. */

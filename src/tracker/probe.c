@@ -168,7 +168,7 @@ static int guest_pass(struct probe *probe, uint8_t value, uint64_t *ret_ns)
 			return fail(probe, "run the guest", err);
 		if (probe->run->exit_reason != KVM_EXIT_DIRTY_RING_FULL)
 			break;
-		err = tide_kvm_ring_full(probe->space);
+		err = tide_kvm_ring_full(probe->space, probe->vcpu_fd);
 		if (err < 0)
 			return fail(probe, "empty the ring", err);
 	}

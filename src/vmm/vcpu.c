@@ -159,7 +159,7 @@ static int ring_full(struct vcpu *vcpu)
 	int count;
 
 	pthread_mutex_unlock(&vm->lock);
-	count = tide_kvm_ring_full(vm->space);
+	count = tide_kvm_ring_full(vm->space, vcpu->fd);
 	pthread_mutex_lock(&vm->lock);
 	return count < 0 ? count : 0;
 }

@@ -11,6 +11,7 @@
 #include "sim_kernel.h"
 
 struct sim {
+	int vcpu_fd[2];
 	struct tide_space *space;
 	struct sim_vm *vm;
 	uint64_t turn; /* which vCPU writes next */
@@ -49,6 +50,7 @@ static int sim_attach(struct sim *self, const struct sim_kind *kind)
 		int fd = sim_vcpu_create(self->vm);
 
 		err = fd < 0 ? fd : tide_kvm_vcpu_add(self->space, fd);
+		self->vcpu_fd[v] = fd;
 	}
 	return err;
 }
@@ -103,7 +105,8 @@ static int write_one(struct sim *self, uint64_t gfn, uint64_t value)
 	int err = sim_write(self->vm, vcpu, gfn, value);
 
 	while (err == -EAGAIN && !self->in_hook) {
-		err = tide_kvm_ring_full(self->space);
+		err = tide_kvm_ring_full(self->space,
+					 self->vcpu_fd[vcpu]);
 		if (err >= 0) /* the hook may have filled it again */
 			err = sim_write(self->vm, vcpu, gfn, value);
 	}

@@ -62,6 +62,7 @@ static void rig_vcpus(struct rig *rig)
 
 		assert_true(fd >= 0);
 		assert_int_equal(tide_kvm_vcpu_add(rig->space, fd), 0);
+		rig->vcpu_fd[v] = fd;
 	}
 }
 
@@ -136,7 +137,8 @@ void rig_write(struct rig *rig, uint64_t gfn)
 	}
 	err = sim_write(rig->sim, 0, gfn, rig->value);
 	while (err == -EAGAIN) {
-		assert_true(tide_kvm_ring_full(rig->space) >= 0);
+		assert_true(tide_kvm_ring_full(rig->space,
+					       rig->vcpu_fd[0]) >= 0);
 		err = sim_write(rig->sim, 0, gfn, rig->value);
 	}
 	assert_int_equal(err, 0);

@@ -43,6 +43,7 @@ struct rig {
 	struct tide_space *space;
 	struct sim_vm *sim;
 	struct small_vm *real;
+	int vcpu_fd[2];
 	uint64_t first_gfn[RIG_SLOTS];
 	uint8_t *host[RIG_SLOTS];
 	uint32_t slots;
