@@ -47,6 +47,7 @@ LOUD = re.compile(r"(?<![\w.>])(?:v?f?printf|puts|perror|exit|_exit|abort"
 PATH = re.compile(r"`((?:src|include|tools|scripts|tests|guest|bench|examples"
                   r"|docs|man)/[\w./-]*\w/?)`")
 LINK = re.compile(r"\]\(([^)#\s]+)")
+CITED = re.compile(r"((?:[KQV]\d+(?:,\s|\sand\s)?)+)\sin\s`(tests/[^`]+)`")
 DOTTED = re.compile(r"`([a-z]\w*)\.([a-z]\w*)`")
 MUTEX = re.compile(r"^\s*(?:static )?pthread_(?:mutex|rwlock|spinlock)_t "
                    r"(\w+)", re.MULTILINE)
@@ -248,6 +249,10 @@ class House:
                     if not (re.search(rf"\b{first}\b", code)
                             and re.search(rf"\b{second}\b", code)):
                         self.error(path, at, f"no {first}.{second}")
+            for bugs, name in CITED.findall(self.text[path]):
+                for bug in re.findall(r"[KQV]\d+", bugs):
+                    if not re.search(rf"\b{bug}\b", self.text.get(name, "")):
+                        self.error(path, 1, f"{bug} is not in {name}")
         cards = self.text.get("docs/locking.md", "")
         for path in self.of_kind(".c", ".h"):
             if not path.startswith("src/"):

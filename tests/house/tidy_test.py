@@ -20,6 +20,9 @@ GOOD = {
     "tools/main.c": HEAD + "/* main.c - the command */\n"
                     "#include <tidemark/base.h>\n#include \"names.h\"\n",
     "tools/names.h": HEAD + "/* names.h - names */\n",
+    "tests/x_test.py": "# SPDX-License-Identifier: MIT\n"
+                       "\"\"\"x_test.py - tests K1\"\"\"\n",
+    "docs/known-bugs.md": "| K1 | x |\n",
     "include/tidemark/base.h": HEAD + "/* tidemark/base.h - base */\n",
 }
 LONG = "{\n" + "\tf();\n" * 70 + "}\n"
@@ -68,6 +71,8 @@ BAD = {
                                                    "no ring.gone"),
     "a lock without its card": ("src/log/ring.c", "pthread_mutex_t lock;\n",
                                 "lock has no card"),
+    "a test that does not test it": (
+        "NOTES.md", "K1 and\nK2 in `tests/x_test.py`\n", "K2 is not in"),
     "a bug that nobody knows": ("src/log/ring.c", "/* K" "99 */\n",
                                 "not in docs/known-bugs.md"),
     "a library that prints": ("src/log/ring.c", "\tprintf(\"x\");\n",
