@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* report.c - samples in, one line out */
+#include "bench.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+uint64_t bench_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void bench_add(struct bench_figure *figure, double sample)
+{
+	if (figure->n < BENCH_SAMPLES_MAX)
+		figure->sample[figure->n++] = sample;
+}
+
+static int ascending(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static double quantile(const struct bench_figure *figure, double q)
+{
+	size_t at = (size_t)(q * (double)(figure->n - 1) + 0.5);
+
+	return figure->sample[at];
+}
+
+void bench_report(const struct bench_options *options,
+		  struct bench_figure *figure)
+{
+	double median, p99;
+
+	if (!figure->n)
+		return;
+	qsort(figure->sample, figure->n, sizeof(double), ascending);
+	median = quantile(figure, 0.5);
+	p99 = quantile(figure, 0.99);
+	if (options->json) {
+		json_t *line =
+			json_pack("{s:s, s:f, s:s, s:I, s:f, s:f, s:f, s:s}",
+				  "name", figure->name, "value", median, "unit",
+				  figure->unit, "n", (json_int_t)figure->n,
+				  "min", figure->sample[0], "median", median,
+				  "p99", p99, "against", figure->against);
+
+		if (line && figure->goal > 0)
+			json_object_set_new(line, "goal_at_most",
+					    json_real(figure->goal));
+		if (line)
+			json_dumpf(line, stdout, JSON_REAL_PRECISION(6));
+		json_decref(line);
+		puts("");
+	} else {
+		printf("%-24s %10.4g %-6s min %.4g  p99 %.4g  n %zu  (%s)",
+		       figure->name, median, figure->unit, figure->sample[0],
+		       p99, figure->n, figure->against);
+		if (figure->goal > 0)
+			printf("  goal: at most %.4g", figure->goal);
+		puts("");
+	}
+	fflush(stdout);
+}
+
+int bench_skip(const struct bench_options *options, const char *name,
+	       const char *why)
+{
+	if (options->json)
+		printf("{\"name\": \"%s\", \"skipped\": \"%s\"}\n", name, why);
+	else
+		printf("%-24s skipped: %s\n", name, why);
+	return 1;
+}
