@@ -114,6 +114,11 @@ static int watch(void *opaque, const struct tide_migrate_stats *stats)
 	progress_transfer(&demo->progress, stats->rounds,
 			  stats->round_pages_done, stats->round_pages,
 			  stats->bandwidth, stats->expected_downtime_ns);
+	/* So that the guest's oracle can tell old pages from new ones.  We are
+	 * a writer here, and writers have stopped before the last harvest. */
+	if (demo->workload == TIDE_WORKLOAD_RANDOM &&
+	    stats->phase == TIDE_MIGRATE_PRECOPY)
+		tide_vm_iteration(demo->vm, stats->rounds + 1);
 	return interrupt_pending();
 }
 
