@@ -74,11 +74,15 @@ struct tide_migrate_stats {
 struct tide_migrate_send_config {
 	size_t size; /* of this struct; 0: the first version */
 
-	uint64_t downtime_target_ns; /* 0: 300 ms */
-	uint64_t bandwidth_max;	     /* bytes a second; 0: no limit */
-	uint32_t rounds_max;	     /* 0: 30; then stop and send the rest */
-	uint64_t deadline_ns;	     /* for the whole transfer; 0: none; then
-				      * it fails with -ETIMEDOUT */
+	/* 0: 300 ms.  The source stops the guest when the rest is expected to
+	 * fit; below that it goes on while each round at least halves the
+	 * rest. */
+	uint64_t downtime_target_ns;
+	uint64_t bandwidth_max; /* bytes a second, also while the guest is
+				 * stopped; 0: no limit */
+	uint32_t rounds_max;	/* 0: 30; then stop and send the rest */
+	uint64_t deadline_ns;	/* for the whole transfer; 0: none; then it
+				 * fails with -ETIMEDOUT */
 
 	/* stop: when it returns 0, no vCPU and no device writes any more and
 	 * hardware buffers are drained.  resume: undo it, also what a stop
@@ -100,14 +104,21 @@ struct tide_migrate_send_config {
 /**
  * tide_migrate_send() - the source side; returns when the guest runs there, or
  * runs here again, or (-ENOTRECOVERABLE) is stopped here for good
- * @client: opened by the caller with TIDE_START_ALL_DIRTY, no harvest open;
- *          after a failure it holds every page again
- * @fd:     a connected stream socket; stays the caller's
+ * @client: opened by the caller, no harvest open.  Every page becomes dirty for
+ *          it at the beginning, and again after a failure.
+ * @fd:     a connected stream socket; stays the caller's.  After a failure it
+ *          is shut down for writing; a new attempt needs a new connection.
  *
- * Return: 0; -EINVAL; -ENOTSOCK; -ETIMEDOUT; -ECANCELED; -EPIPE, -ECONNRESET
- * and other errors of the socket; -EPROTO for nonsense from the destination;
- * -EREMOTEIO if the destination reports a failure (message says which);
- * -ENOTRECOVERABLE; or the error of a callback or the tracker.
+ * Slots may come, go and move until stop is called.  Those that are not logged
+ * are sent whole while the guest is stopped.
+ *
+ * Return: 0; -EINVAL; -E2BIG, also for more than 4096 slots; -ENOTSOCK;
+ * -ETIMEDOUT; -ECANCELED; -EPIPE, -ECONNRESET and other errors of the socket;
+ * -EPROTO or -EBADMSG for nonsense from the destination; -EREMOTEIO if the
+ * destination reports a failure (message says which); -EBUSY if slots changed
+ * while the guest was stopped; -ENOTRECOVERABLE; -ENOMEM; or the error of a
+ * callback or the tracker.  If resume fails, its error comes in place of the
+ * first one, and the guest is stopped.
  */
 TIDE_API TIDE_MUST_CHECK int
 tide_migrate_send(struct tide_space *space, struct tide_client *client, int fd,
@@ -118,7 +129,10 @@ tide_migrate_send(struct tide_space *space, struct tide_client *client, int fd,
  * tide_migrate_put_state() - inside save: one piece of state
  * @name: at most 31 bytes, not empty; @index: which one, e.g. the vCPU
  *
- * Return: 0; -EINVAL; the socket's error.
+ * @nbytes: at most 16 MiB
+ *
+ * Return: 0; -EINVAL; the socket's error, and then the transfer fails with it
+ * whatever save returns.
  */
 TIDE_API TIDE_MUST_CHECK int
 tide_migrate_put_state(struct tide_migrate *migrate, const char *name,
@@ -154,9 +168,14 @@ struct tide_migrate_receive_config {
 /**
  * tide_migrate_receive() - the destination side; returns after start
  *
- * Return: 0; -EINVAL; -ENOTSOCK; -EPROTO or -EBADMSG (checksum) for a
- * malformed stream; -ECONNRESET at an early end; -ETIMEDOUT; -ECANCELED; or
- * the error of a callback.  On any error the guest was not started.
+ * The memory that slot supplies is advised to be in huge pages.  Slots that
+ * are to share memory must be given the same addresses, not two mappings.
+ *
+ * Return: 0; -EINVAL; -E2BIG; -ENOTSOCK; -EPROTO or -EBADMSG (checksum) for a
+ * malformed stream; -EFBIG beyond memory_bytes_max; -EOPNOTSUPP, see
+ * slot_change; -EREMOTEIO if the source gave up (message says why);
+ * -ECONNRESET at an early end; -ETIMEDOUT; -ECANCELED; -ENOMEM; or the error
+ * of a callback.  On any error the guest was not started.
  */
 TIDE_API TIDE_MUST_CHECK int
 tide_migrate_receive(int fd, const struct tide_migrate_receive_config *config,

@@ -220,10 +220,9 @@ int tide_channel_pause(struct tide_channel *channel, uint64_t ns)
 
 bool tide_channel_has_input(const struct tide_channel *channel)
 {
-	struct pollfd pollfd = { .fd = channel->fd, .events = POLLIN };
+	char byte;
 
-	/* An error of poll here comes again where it can be reported. */
-	return poll(&pollfd, 1, 0) > 0;
+	return recv(channel->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
 void tide_channel_part(struct tide_channel *channel)

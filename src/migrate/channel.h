@@ -46,7 +46,9 @@ int tide_channel_check(struct tide_channel *channel);
  * Return: 0; -EREMOTEIO; as check. */
 int tide_channel_pause(struct tide_channel *channel, uint64_t ns);
 
-/** tide_channel_has_input() - is there something to read, an end included? */
+/** tide_channel_has_input() - is there something to read?  The end of the
+ * connection is nothing, and comes up where one reads or writes. */
+
 bool tide_channel_has_input(const struct tide_channel *channel);
 
 /** tide_channel_part() - after a failure: no more from us; give the other

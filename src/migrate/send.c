@@ -208,7 +208,8 @@ static int send_frame(struct tide_migrate *migrate, uint16_t type,
 }
 
 /* A frame while the destination has nothing to say.  If it does say something
- * it has given up: an early look costs a poll a frame and can save minutes. */
+ * it has given up:an early look costs a call a frame and can save minutes. */
+
 static int send_content(struct tide_migrate *migrate, uint16_t type,
 			size_t meta_size, const struct iovec *data,
 			uint32_t count)

@@ -17,6 +17,7 @@
 
 #include <tidemark/mark.h>
 
+#include "migrate/channel.h"
 #include "migrate_rig.h"
 #include "test_support.h"
 
@@ -249,7 +250,29 @@ static void slots_change_while_it_runs(void **state)
 	rig_destroy(rig);
 }
 
-/* A writer that does not wait for anybody. */
+static void add_while_stopped(struct rig *rig)
+{
+	if (rig->now.phase == TIDE_MIGRATE_STOPPED && !rig_slot_find(rig, 99))
+		rig_slot_add(rig, 99, 99000, 1, 0);
+}
+
+static void slots_must_not_change_while_it_is_stopped(void **state)
+{
+	struct rig *rig = small_rig(test_seed());
+
+	(void)state;
+	rig->hook = add_while_stopped;
+	rig_migrate(rig, &good);
+	assert_int_equal(rig->source_result, -EBUSY);
+	rig_check_outcome(rig);
+	rig->hook = NULL;
+	rig_check_again(rig);
+	rig_destroy(rig);
+}
+
+/* Q44: a writer that does not wait for anybody.  A checksum that was taken
+ * over other bytes than those that were sent would fail the transfer. */
+
 struct writer {
 	struct rig *rig;
 	pthread_mutex_t lock; /* held while it writes a page */
@@ -697,6 +720,112 @@ static struct tide_migrate_send_config any_send(void)
 	};
 }
 
+/* --- a destination that does not keep the rules --- */
+
+struct liar {
+	int fd;
+	uint16_t early; /* said at once in place of WELCOME, if not 0 */
+	uint16_t late;	/* said after WELCOME, in the middle of the rounds */
+	uint16_t version;
+	bool rubbish;
+};
+
+static void liar_says(struct tide_framing *framing, uint16_t type,
+		      uint16_t version)
+{
+	struct tide_hello hello = {
+		.version = version,
+		.page_shift = TIDE_PAGE_SHIFT,
+	};
+	uint8_t meta[TIDE_META_MAX];
+	size_t size = type == TIDE_FRAME_WELCOME
+			      ? tide_hello_encode(&hello, meta)
+			      : 0;
+
+	assert_int_equal(tide_framing_send(framing, type, meta, size, NULL, 0),
+			 0);
+}
+
+static int liar_tick(void *opaque)
+{
+	(void)opaque;
+	return 0;
+}
+
+static void *lie(void *opaque)
+{
+	struct liar *liar = opaque;
+	struct tide_sentence why = { 0 };
+	struct tide_framing *framing = NULL;
+	struct tide_channel channel;
+	struct tide_frame frame;
+	char rest[4096];
+
+	assert_int_equal(
+		tide_channel_init(&channel, liar->fd, 0, liar_tick, NULL), 0);
+	assert_int_equal(tide_framing_create(&tide_channel_ops, &channel, &why,
+					     &framing),
+			 0);
+	assert_int_equal(tide_framing_receive(framing, &frame), 0);
+	assert_int_equal(frame.type, TIDE_FRAME_HELLO);
+	if (liar->rubbish)
+		assert_int_equal(send(liar->fd, rest, sizeof(rest), 0),
+				 sizeof(rest));
+	else if (liar->early)
+		liar_says(framing, liar->early, 1);
+	else
+		liar_says(framing, TIDE_FRAME_WELCOME, liar->version);
+	if (liar->late)
+		liar_says(framing, liar->late, 1);
+	while (recv(liar->fd, rest, sizeof(rest), 0) > 0)
+		;
+	tide_framing_destroy(framing);
+	(void)close(liar->fd);
+	return NULL;
+}
+
+static void expect_refusal(struct rig *rig, struct liar liar)
+{
+	struct tide_migrate_send_config send = any_send();
+	char message[200] = "";
+	pthread_t thread;
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	liar.fd = fds[1];
+	send.message = message;
+	send.message_size = sizeof(message);
+	assert_int_equal(pthread_create(&thread, NULL, lie, &liar), 0);
+	assert_int_equal(
+		tide_migrate_send(rig->space, rig->client, fds[0], &send, NULL),
+		-EPROTO);
+	assert_true(message[0] != '\0');
+	(void)close(fds[0]);
+	pthread_join(thread, NULL);
+	assert_int_equal(tide_client_pending(rig->client), rig_pages(rig));
+}
+
+static void liars_are_refused(void **state)
+{
+	struct rig *rig = rig_create(test_seed());
+
+	(void)state;
+	rig_slot_add(rig, 0, 0, 3000, 0);
+	for (uint64_t page = 0; page < 3000; page++)
+		rig_write(rig, 0, page);
+	expect_refusal(rig, (struct liar){ .rubbish = true });
+	expect_refusal(rig, (struct liar){ .early = TIDE_FRAME_ACK });
+	expect_refusal(rig, (struct liar){ .early = TIDE_FRAME_RUNNING });
+	expect_refusal(rig, (struct liar){ .early = TIDE_FRAME_GO });
+	expect_refusal(rig, (struct liar){ .version = 9 });
+	expect_refusal(rig,
+		       (struct liar){ .version = 1, .late = TIDE_FRAME_ACK });
+	expect_refusal(
+		rig, (struct liar){ .version = 1, .late = TIDE_FRAME_RUNNING });
+	rig_check_again(rig);
+	rig_destroy(rig);
+}
+
 static void bad_arguments_are_refused(void **state)
 {
 	struct rig *rig = small_rig(test_seed());
@@ -796,6 +925,8 @@ int main(void)
 		cmocka_unit_test(complaint_is_heard_early),
 		cmocka_unit_test(time_spent_elsewhere_is_not_bandwidth),
 		cmocka_unit_test(bandwidth_limit_holds),
+		cmocka_unit_test(slots_must_not_change_while_it_is_stopped),
+		cmocka_unit_test(liars_are_refused),
 		cmocka_unit_test(bad_arguments_are_refused),
 		cmocka_unit_test(silence_runs_into_the_deadline),
 	};
