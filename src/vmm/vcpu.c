@@ -24,6 +24,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/kvm.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -46,8 +47,10 @@ void vcpu_kick(struct vcpu *vcpu)
 	if (vcpu->place != VCPU_GUEST || vcpu->kicked)
 		return;
 	vcpu->kicked = true;
-	/* Fails only for a thread that is gone, and this one is not. */
-	(void)pthread_kill(vcpu->thread, KICK_SIGNAL);
+	/* EAGAIN: this user has too many signals queued, for the moment.  A
+	 * kick that is lost would be waited for for ever. */
+	while (pthread_kill(vcpu->thread, KICK_SIGNAL) == EAGAIN)
+		sched_yield();
 }
 
 void vcpu_sync_all(void *opaque)
