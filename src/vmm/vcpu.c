@@ -25,7 +25,6 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <sched.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -40,7 +39,6 @@
 
 /* The kernel's sigset_t; glibc's is larger. */
 #define KERNEL_SIGSET_BYTES 8u
-#define CPUID_ENTRIES 256u
 
 void vcpu_kick(struct vcpu *vcpu)
 {
@@ -251,24 +249,6 @@ static int set_signal_mask(const struct vcpu *vcpu)
 	return ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask) ? -errno : 0;
 }
 
-/* What the host has; the guest asks for none of it. */
-static int set_cpuid(const struct vcpu *vcpu)
-{
-	struct kvm_cpuid2 *cpuid;
-	int err = 0;
-
-	cpuid = calloc(1, sizeof(*cpuid) +
-				  CPUID_ENTRIES * sizeof(cpuid->entries[0]));
-	if (!cpuid)
-		return -ENOMEM;
-	cpuid->nent = CPUID_ENTRIES;
-	if (ioctl(vcpu->vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) ||
-	    ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid))
-		err = -errno;
-	free(cpuid);
-	return err;
-}
-
 static int map_run(struct vcpu *vcpu)
 {
 	int bytes = ioctl(vcpu->vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -298,8 +278,9 @@ int vcpu_create(struct tide_vm *vm, uint32_t index)
 	if (vcpu->fd < 0)
 		return -errno;
 	err = map_run(vcpu);
-	if (!err)
-		err = set_cpuid(vcpu);
+	/* What the host has; the guest asks for none of it. */
+	if (!err && ioctl(vcpu->fd, KVM_SET_CPUID2, vm->cpuid))
+		err = -errno;
 	if (!err)
 		err = set_signal_mask(vcpu);
 	if (!err && vm->config.tracker != TIDE_TRACKER_NONE)

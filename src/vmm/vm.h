@@ -21,6 +21,7 @@
 
 #include "guest/params.h"
 
+struct kvm_cpuid2;
 struct kvm_run;
 
 #define VM_MEMORY_MIN (16ull << 20)
@@ -79,6 +80,7 @@ struct tide_vm {
 	struct vm_layout layout;
 	int kvm_fd;
 	int vm_fd;
+	struct kvm_cpuid2 *cpuid; /* for every vCPU */
 	uint8_t *base;
 	size_t span; /* bytes of address space at base */
 	struct tide_space *space;
