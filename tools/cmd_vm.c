@@ -21,11 +21,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define NS_PER_MS 1000000ull
 #define REPORT_NS (100 * NS_PER_MS)
 #define TICK_MS 50
+#define FIRST_WORD_MS 5000
 
 enum vm_state { VM_RUNNING, VM_STOPPED, VM_UNKNOWN };
 
@@ -360,9 +362,8 @@ static void serve(struct vm_tool *tool)
 			return;
 		}
 		print_console(tool);
-		if (fds[0].revents)
-			finish(tool);
-		else if (tool->until_ns && tool_now_ns() >= tool->until_ns)
+		if (fds[0].revents ||
+		    (tool->until_ns && tool_now_ns() >= tool->until_ns))
 			finish(tool);
 		else if (fds[2].revents)
 			serve_client(tool);
@@ -386,17 +387,48 @@ static int watch_receive(void *opaque, const struct tide_migrate_stats *stats)
 	return prove_fork(tool->prove_fd, &tool->prover);
 }
 
-static int wait_for_source(struct listener *listener, int *ret_fd)
+/* Return: -1 when @fd has something to read, 0 when it is slow, else the exit
+ * status. */
+static int wait_for_input(int fd, int timeout_ms)
 {
 	struct pollfd fds[] = { { .fd = interrupt_fd(), .events = POLLIN },
-				{ .fd = listener->fd, .events = POLLIN } };
+				{ .fd = fd, .events = POLLIN } };
+	int count;
 
-	while (poll(fds, 2, -1) < 0)
-		if (errno != EINTR)
-			return tool_error("poll: %s", strerror(errno));
+	do
+		count = poll(fds, 2, timeout_ms);
+	while (count < 0 && errno == EINTR);
+	if (count < 0)
+		return tool_error("poll: %s", strerror(errno));
 	if (fds[0].revents)
 		return tool_error("interrupted before a guest arrived");
-	return address_accept(listener, ret_fd);
+	return count ? -1 : 0;
+}
+
+/* Somebody who connects and says nothing is no source: perhaps another vm
+ * that wants to know whether this address is in use. */
+static int wait_for_source(struct listener *listener, int *ret_fd)
+{
+	for (;;) {
+		int is_last = listener->connected;
+		int status = wait_for_input(listener->fd, -1);
+		char byte;
+		int fd;
+
+		if (status < 0)
+			status = address_accept(listener, &fd);
+		if (status >= 0)
+			return status;
+		status = wait_for_input(fd, FIRST_WORD_MS);
+		if (is_last ||
+		    (status < 0 && recv(fd, &byte, 1, MSG_PEEK) == 1)) {
+			*ret_fd = fd;
+			return -1;
+		}
+		close(fd);
+		if (status > 0)
+			return status;
+	}
 }
 
 static int receive(struct vm_tool *tool, int fd)
@@ -437,7 +469,7 @@ static int arrive(struct vm_tool *tool)
 {
 	struct listener listener;
 	int status = address_listen(tool->args.listen, &listener);
-	int fd;
+	int fd = -1;
 
 	if (status >= 0)
 		return status;
