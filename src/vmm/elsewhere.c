@@ -93,8 +93,8 @@ size_t tide_vm_console(struct tide_vm *vm, char *buffer, size_t size)
 int tide_vm_check(struct tide_vm *vm, char *message, size_t message_size)
 {
 	(void)vm;
-	(void)message;
-	(void)message_size;
+	if (message && message_size)
+		message[0] = '\0';
 	return -EOPNOTSUPP;
 }
 

@@ -61,10 +61,9 @@ void oracle_say(char *message, size_t size, const char *format, ...)
 {
 	va_list args;
 
-	if (!message || !size)
-		return;
 	va_start(args, format);
-	(void)vsnprintf(message, size, format, args); /* may be cut short */
+	/* A text that is cut short is still a text. */
+	(void)vsnprintf(message, message ? size : 0, format, args);
 	va_end(args);
 }
 
