@@ -123,7 +123,7 @@ static void no_delay(int fd)
 
 static int tcp_connect(const char *text, int *ret_fd)
 {
-	struct addrinfo *list;
+	struct addrinfo *list = NULL;
 	int err = -EHOSTUNREACH;
 	int status = tcp_addresses(text + 4, 0, &list);
 
@@ -229,7 +229,7 @@ static int unix_listen(const char *text, struct listener *ret)
 static int tcp_listen(const char *text, struct listener *ret)
 {
 	const int on = 1;
-	struct addrinfo *list;
+	struct addrinfo *list = NULL;
 	int status = tcp_addresses(text + 4, AI_PASSIVE, &list);
 	int err = EADDRNOTAVAIL;
 

@@ -116,7 +116,7 @@ static void to_getopt(const struct options *options, struct option *table)
 {
 	unsigned int i = 0;
 
-	for (; options->specs[i].name && i < OPTIONS_MAX; i++)
+	for (; i < OPTIONS_MAX && options->specs[i].name; i++)
 		table[i] = (struct option){
 			.name = options->specs[i].name,
 			.has_arg = options->specs[i].type == OPTION_FLAG

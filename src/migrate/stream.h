@@ -23,7 +23,7 @@
 #define TIDE_RUN_SIZE 16u	  /* bytes of one run in PAGES and ZERO */
 #define TIDE_FRAME_RUNS_MAX 512u  /* runs of one frame */
 #define TIDE_FRAME_PAGES_MAX 512u /* pages of one PAGES frame */
-#define TIDE_META_MAX (TIDE_FRAME_RUNS_MAX * TIDE_RUN_SIZE)
+#define TIDE_META_MAX ((size_t)TIDE_FRAME_RUNS_MAX * TIDE_RUN_SIZE)
 #define TIDE_STATE_MAX (16u << 20) /* bytes of one piece of state */
 #define TIDE_STATE_NAME_MAX 32u	   /* bytes, the final 0 included */
 #define TIDE_ERROR_TEXT_MAX 240u   /* bytes */

@@ -52,9 +52,11 @@ struct probe {
 /* Says why it does not work.  Return: @err. */
 static int fail(struct probe *probe, const char *step, int err)
 {
+	const char *description = strerrordesc_np(-err);
+
 	probe->result->error = err;
 	snprintf(probe->result->why, sizeof(probe->result->why), "%s: %s", step,
-		 strerror(-err));
+		 description ? description : "unknown error");
 	return err;
 }
 

@@ -281,7 +281,9 @@ static void test_q10_no_sync(void **state)
 
 static bool is_logged(struct rig *rig, uint32_t slot)
 {
-	return sim_flags(rig->sim, slot) & KVM_MEM_LOG_DIRTY_PAGES;
+	int flags = sim_flags(rig->sim, slot);
+
+	return flags >= 0 && (uint32_t)flags & KVM_MEM_LOG_DIRTY_PAGES;
 }
 
 /* Fails when logging is not turned on with the first client, for slots that
