@@ -285,8 +285,6 @@ int vm_start_threads(struct tide_vm *vm)
 static int boot(struct tide_vm *vm)
 {
 	struct elf_image image;
-	/* The image lies between two symbols of one section. */
-	/* cppcheck-suppress comparePointers */
 	int err = elf_load(tide_guest_begin,
 			   (size_t)(tide_guest_end - tide_guest_begin),
 			   vm->base, &image);
