@@ -63,7 +63,7 @@ static int raw_region(struct raw *raw)
 static int raw_enable(struct raw *raw)
 {
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
-				      .args = { 1 } };
+				      .args = { 3 } }; /* and all set */
 
 	if (raw->tracker == TIDE_TRACKER_KVM_GET)
 		return 0;

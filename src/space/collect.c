@@ -46,48 +46,55 @@ static void found_block(struct tide_slot *slot, uint64_t block,
 		tide_page_set_add_block(&watch->dirty, block, words, not_empty);
 }
 
-/* Words of @words that are not in @known, a block of 64 words at a time. */
-static void found_news(struct tide_slot *slot, const uint64_t *words,
-		       const uint64_t *known)
+/* One block of @n words that are not all 0; @known may be NULL. */
+static void found_news(struct tide_slot *slot, uint64_t block, uint64_t n,
+		       const uint64_t *words, const uint64_t *known)
 {
-	uint64_t nwords = tide_words(slot->npages);
-	uint64_t last = tide_word_mask(slot->npages, nwords - 1);
+	const uint64_t last = tide_words(slot->npages) - 1;
+	uint64_t news[TIDE_WORD_BITS] = { 0 };
+	uint64_t not_empty = 0;
+
+	for (uint64_t i = 0; i < n; i++)
+		news[i] = known ? words[i] & ~known[i] : words[i];
+	/* Beyond the end of the slot: nonsense. */
+	if (last / TIDE_WORD_BITS == block)
+		news[last % TIDE_WORD_BITS] &=
+			tide_word_mask(slot->npages, last);
+	for (uint64_t i = 0; i < n; i++)
+		not_empty |= (uint64_t)(news[i] != 0) << i;
+	if (not_empty)
+		found_block(slot, block, news, not_empty);
+}
+
+/* A whole slot's words, less those in @known, a block of 64 at a time. */
+static void found_all(struct tide_slot *slot, const uint64_t *words,
+		      const uint64_t *known)
+{
+	const uint64_t nwords = tide_words(slot->npages);
 
 	for (uint64_t first = 0; first < nwords; first += TIDE_WORD_BITS) {
 		uint64_t n = nwords - first < TIDE_WORD_BITS ? nwords - first
 							     : TIDE_WORD_BITS;
-		uint64_t news[TIDE_WORD_BITS];
-		uint64_t not_empty = 0;
+		uint64_t any = 0;
 
 		for (uint64_t i = 0; i < n; i++)
-			not_empty |= words[first + i];
-		if (!not_empty)
-			continue;
-		not_empty = 0;
-		for (uint64_t i = 0; i < n; i++) {
-			news[i] = words[first + i];
-			if (known)
-				news[i] &= ~known[first + i];
-			if (first + i == nwords - 1)
-				news[i] &= last; /* beyond the end: nonsense */
-			not_empty |= (uint64_t)(news[i] != 0) << i;
-		}
-		if (not_empty)
-			found_block(slot, first / TIDE_WORD_BITS, news,
-				    not_empty);
+			any |= words[first + i];
+		if (any)
+			found_news(slot, first / TIDE_WORD_BITS, n,
+				   words + first, known ? known + first : NULL);
 	}
 }
 
 void tide_found_words(struct tide_slot *slot, const uint64_t *words)
 {
-	found_news(slot, words, NULL);
+	found_all(slot, words, NULL);
 }
 
 void tide_found_snapshot(struct tide_slot *slot)
 {
 	uint64_t *old = slot->known;
 
-	found_news(slot, slot->scratch, slot->known_any ? old : NULL);
+	found_all(slot, slot->scratch, slot->known_any ? old : NULL);
 	slot->known = slot->scratch;
 	slot->scratch = old;
 	slot->known_any = true;

@@ -148,6 +148,7 @@ static int next_chunk(struct tide_harvest *harvest)
 	 * its calls. */
 	atomic_store_explicit(&harvest->first_gfn, slot->first_gfn,
 			      memory_order_relaxed);
+	harvest->slot_id = slot->id;
 	harvest->host = slot->gone ? NULL : slot->host;
 	harvest->extent_flags = slot->gone ? TIDE_EXTENT_GONE : 0;
 	harvest->armed = slot->gone ? NULL : slot;
@@ -156,7 +157,7 @@ static int next_chunk(struct tide_harvest *harvest)
 	return 1;
 }
 
-static int refill(struct tide_harvest *harvest)
+__attribute__((noinline)) static int refill(struct tide_harvest *harvest)
 {
 	struct tide_space *space = harvest->client->space;
 	int ret;
@@ -173,66 +174,126 @@ static int refill(struct tide_harvest *harvest)
 	return ret;
 }
 
-/* The run of pages that begins with the lowest bit of harvest->word, cut at
- * the end of the chunk; takes it out of the word.  Return: its length. */
-static uint64_t take_run(struct tide_harvest *harvest, unsigned int bit)
+/* @bits of word @word are to be handed out next. */
+static void load_word(struct tide_harvest *harvest, uint64_t bits,
+		      uint64_t word)
+{
+	harvest->word = bits;
+	harvest->word_page = word * TIDE_WORD_BITS;
+	harvest->next_word = word + 1;
+}
+
+/* The run at the end of harvest->word goes on in the words after it, to the
+ * end of the chunk at most.  Return: how many pages. */
+__attribute__((noinline)) static uint64_t
+extend_run(struct tide_harvest *harvest)
 {
 	const uint64_t *taken = harvest->watch->taken.word;
-	uint64_t ones = ~(harvest->word >> bit);
-	unsigned int run = ones ? tide_lowest(ones) : TIDE_WORD_BITS;
-	uint64_t npages = run;
+	uint64_t npages = 0;
 
-	harvest->word &= ~tide_mask(bit, run);
-	while (bit + run == TIDE_WORD_BITS &&
-	       harvest->next_word < harvest->end_word) {
+	while (harvest->next_word < harvest->end_word) {
 		uint64_t word = taken[harvest->next_word];
+		unsigned int run = ~word ? tide_lowest(~word) : TIDE_WORD_BITS;
 
-		if (!(word & 1))
+		if (!run)
 			break;
-		harvest->next_word++;
-		bit = 0;
-		run = ~word ? tide_lowest(~word) : TIDE_WORD_BITS;
 		npages += run;
-		harvest->word = word & ~tide_mask(0, run);
+		load_word(harvest, word & ~tide_mask(0, run),
+			  harvest->next_word);
+		if (run < TIDE_WORD_BITS)
+			break;
 	}
 	return npages;
 }
 
-int tide_harvest_next(struct tide_harvest *harvest, struct tide_extent *ret)
+/* Makes harvest->word the next one that is not 0.  Return: 1; 0 at the end;
+ * an error. */
+__attribute__((noinline)) static int next_word(struct tide_harvest *harvest)
 {
-	uint64_t page;
-	unsigned int bit;
-
-	while (!harvest->word) {
+	for (;;) {
 		uint64_t word = harvest->next_word;
+		int more;
 
-		if (word < harvest->end_word)
-			word = tide_page_set_next(&harvest->watch->taken, word);
 		if (word < harvest->end_word) {
-			harvest->word = harvest->watch->taken.word[word];
-			harvest->next_word = word + 1;
-		} else {
-			int more;
+			const struct tide_page_set *taken =
+				&harvest->watch->taken;
 
-			harvest->next_word = harvest->end_word;
-			harvest->end_word = 0;
-			more = refill(harvest);
-			if (more <= 0)
-				return more;
+			if (!taken->word[word])
+				word = tide_page_set_next(taken, word);
+			if (word < harvest->end_word) {
+				load_word(harvest, taken->word[word], word);
+				return 1;
+			}
 		}
+		harvest->next_word = harvest->end_word;
+		harvest->end_word = 0;
+		more = refill(harvest);
+		if (more <= 0)
+			return more;
 	}
-	bit = tide_lowest(harvest->word);
-	page = (harvest->next_word - 1) * TIDE_WORD_BITS + bit;
+}
+
+/* Hands out @npages pages from page @bit of the loaded word on. */
+static inline int hand_out(struct tide_harvest *harvest, unsigned int bit,
+			   uint64_t npages, struct tide_extent *ret)
+{
+	uint64_t page = harvest->word_page + bit;
+
 	/* Relaxed: see next_chunk. */
 	ret->first_gfn = page + atomic_load_explicit(&harvest->first_gfn,
 						     memory_order_relaxed);
-	ret->npages = take_run(harvest, bit);
+	ret->npages = npages;
 	ret->host =
 		harvest->host ? harvest->host + page * TIDE_PAGE_SIZE : NULL;
-	ret->slot = harvest->watch->slot->id;
+	ret->slot = harvest->slot_id;
 	ret->flags = harvest->extent_flags;
-	harvest->yielded += ret->npages;
+	harvest->yielded += npages;
 	return 1;
+}
+
+/* No word is loaded, or its last run may go on in the next word. */
+__attribute__((noinline)) static int next_long(struct tide_harvest *harvest,
+					       struct tide_extent *ret)
+{
+	unsigned int bit, run;
+	uint64_t ones;
+
+	if (!harvest->word) {
+		int more = next_word(harvest);
+
+		if (more <= 0)
+			return more;
+	}
+	bit = tide_lowest(harvest->word);
+	ones = ~(harvest->word >> bit);
+	run = ones ? tide_lowest(ones) : TIDE_WORD_BITS;
+	harvest->word &= ~tide_mask(bit, run);
+	/* Filled in before extend_run moves on to other words. */
+	(void)hand_out(harvest, bit, run, ret);
+	if (bit + run == TIDE_WORD_BITS) {
+		uint64_t npages = extend_run(harvest);
+
+		ret->npages += npages;
+		harvest->yielded += npages;
+	}
+	return 1;
+}
+
+/* Most extents lie inside the word that was loaded for the one before; that
+ * path is short and calls nothing. */
+int tide_harvest_next(struct tide_harvest *harvest, struct tide_extent *ret)
+{
+	uint64_t word = harvest->word;
+	/* Adding the lowest bit clears its run and sets the bit above it; 0 if
+	 * there is no bit above, or no run. */
+	uint64_t carry = word + (word & -word);
+	unsigned int bit;
+
+	if (!carry)
+		return next_long(harvest, ret);
+	bit = tide_lowest(word);
+	harvest->word = word & carry;
+	return hand_out(harvest, bit, tide_lowest(carry) - bit, ret);
 }
 
 /* What next did not hand out stays dirty. */

@@ -91,6 +91,8 @@ struct tide_harvest {
 	uint64_t next_word; /* of watch->taken, not looked at yet */
 	uint64_t end_word;  /* of the chunk that is armed */
 	uint64_t word;	    /* bits of word next_word - 1 to hand out */
+	uint64_t word_page; /* its first page */
+	uint32_t slot_id;
 	uint32_t extent_flags;
 	unsigned char *host;
 	uint64_t yielded;
