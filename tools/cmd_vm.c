@@ -28,6 +28,7 @@
 #define REPORT_NS (100 * NS_PER_MS)
 #define TICK_MS 50
 #define FIRST_WORD_MS 5000
+#define CLIENTS_MAX 8 /* more wait in the backlog */
 
 enum vm_state { VM_RUNNING, VM_STOPPED, VM_UNKNOWN };
 
@@ -54,7 +55,8 @@ struct vm_tool {
 	struct tide_vm *vm;
 	enum vm_state state;
 	struct listener control_listener;
-	struct control control; /* fd -1: nobody is connected */
+	struct control clients[CLIENTS_MAX]; /* fd -1: nobody */
+	struct control *client; /* whom we serve now; NULL: nobody */
 	uint64_t until_ns;	/* 0: for ever */
 	uint64_t report_ns;	/* when progress was reported last */
 	int prove_fd;
@@ -110,11 +112,11 @@ static uint64_t memory_bytes(struct tide_vm *vm)
 /* Send; a client that is gone is noticed by the loop, not here. */
 static void tell(struct vm_tool *tool, json_t *event)
 {
-	if (tool->control.fd < 0) {
+	if (!tool->client) {
 		json_decref(event);
 		return;
 	}
-	(void)control_send(tool->control.fd, event); /* see above */
+	(void)control_send(tool->client->fd, event); /* see above */
 }
 
 static json_t *new_event(const char *name)
@@ -182,11 +184,11 @@ static void do_stop(struct vm_tool *tool)
 static int watch_transfer(void *opaque, const struct tide_migrate_stats *stats)
 {
 	struct vm_tool *tool = opaque;
-	struct pollfd writable = { .fd = tool->control.fd, .events = POLLOUT };
+	struct pollfd writable = { .fd = tool->client->fd, .events = POLLOUT };
 	uint64_t now = tool_now_ns();
 	json_t *event;
 
-	if (interrupt_pending() || control_hung_up(tool->control.fd))
+	if (interrupt_pending() || control_hung_up(tool->client->fd))
 		return 1;
 	/* A client that does not read must not hold up a stopped guest. */
 	if (now - tool->report_ns < REPORT_NS || poll(&writable, 1, 0) < 1)
@@ -285,27 +287,41 @@ static void obey(struct vm_tool *tool, const json_t *request)
 
 static void drop_client(struct vm_tool *tool)
 {
-	close(tool->control.fd);
-	tool->control.fd = -1;
+	close(tool->client->fd);
+	tool->client->fd = -1;
 	if (tool->control_listener.connected) {
 		/* Handed in by whoever started us: that one is gone. */
 		leave(tool, TOOL_OK);
 	}
 }
 
-static void serve_client(struct vm_tool *tool)
+/* There is something to read: obey each line that is complete. */
+static void serve_client(struct vm_tool *tool, struct control *client)
 {
 	json_t *request;
-	int got = control_receive(&tool->control, 1000, &request);
+	int got = 1;
 
-	if (got == 1) {
-		obey(tool, request);
-		json_decref(request);
-		return;
+	tool->client = client;
+	while (got == 1 && !tool->leave) {
+		got = control_receive(client, 0, &request);
+		if (got == 1) {
+			obey(tool, request);
+			json_decref(request);
+		}
 	}
 	if (got == -EPROTO)
 		tell_message(tool, "error", "one JSON object a line, please");
-	drop_client(tool);
+	if (got != 1 && got != -ETIMEDOUT && got != -EINTR)
+		drop_client(tool);
+	tool->client = NULL;
+}
+
+static struct control *free_client(struct vm_tool *tool)
+{
+	for (unsigned int i = 0; i < CLIENTS_MAX; i++)
+		if (tool->clients[i].fd < 0)
+			return &tool->clients[i];
+	return NULL;
 }
 
 static void accept_client(struct vm_tool *tool)
@@ -313,7 +329,14 @@ static void accept_client(struct vm_tool *tool)
 	int fd;
 
 	if (address_accept(&tool->control_listener, &fd) < 0)
-		control_init(&tool->control, fd);
+		control_init(free_client(tool), fd);
+}
+
+static void close_clients(struct vm_tool *tool)
+{
+	for (unsigned int i = 0; i < CLIENTS_MAX; i++)
+		if (tool->clients[i].fd >= 0)
+			close(tool->clients[i].fd);
 }
 
 static void print_console(struct vm_tool *tool)
@@ -346,29 +369,42 @@ static void finish(struct vm_tool *tool)
 	leave(tool, check ? TOOL_LOST : TOOL_OK);
 }
 
+enum { POLL_INTERRUPT, POLL_LISTENER, POLL_CLIENTS };
+
+static void serve_ready(struct vm_tool *tool, const struct pollfd *fds)
+{
+	for (unsigned int i = 0; i < CLIENTS_MAX && !tool->leave; i++)
+		if (fds[POLL_CLIENTS + i].revents)
+			serve_client(tool, &tool->clients[i]);
+	if (fds[POLL_LISTENER].revents)
+		accept_client(tool);
+}
+
 static void serve(struct vm_tool *tool)
 {
-	while (!tool->leave) {
-		int busy = tool->control.fd >= 0;
-		struct pollfd fds[] = {
-			{ .fd = interrupt_fd(), .events = POLLIN },
-			{ .fd = busy ? -1 : tool->control_listener.fd,
-			  .events = POLLIN },
-			{ .fd = tool->control.fd, .events = POLLIN },
-		};
+	struct pollfd fds[POLL_CLIENTS + CLIENTS_MAX];
 
-		if (poll(fds, 3, TICK_MS) < 0 && errno != EINTR) {
+	while (!tool->leave) {
+		fds[POLL_INTERRUPT].fd = interrupt_fd();
+		fds[POLL_LISTENER].fd =
+			free_client(tool) ? tool->control_listener.fd : -1;
+		for (unsigned int i = 0; i < CLIENTS_MAX; i++)
+			fds[POLL_CLIENTS + i].fd = tool->clients[i].fd;
+		for (unsigned int i = 0; i < POLL_CLIENTS + CLIENTS_MAX; i++) {
+			fds[i].events = POLLIN;
+			fds[i].revents = 0;
+		}
+		if (poll(fds, POLL_CLIENTS + CLIENTS_MAX, TICK_MS) < 0 &&
+		    errno != EINTR) {
 			leave(tool, tool_error("poll: %s", strerror(errno)));
 			return;
 		}
 		print_console(tool);
-		if (fds[0].revents ||
+		if (fds[POLL_INTERRUPT].revents ||
 		    (tool->until_ns && tool_now_ns() >= tool->until_ns))
 			finish(tool);
-		else if (fds[2].revents)
-			serve_client(tool);
-		else if (fds[1].revents)
-			accept_client(tool);
+		else
+			serve_ready(tool, fds);
 	}
 }
 
@@ -461,7 +497,6 @@ static int receive(struct vm_tool *tool, int fd)
 	(void)tool_error("the guest did not arrive: %s",
 			 message[0] && err != -EINTR ? message
 						     : strerror(-err));
-	tell_message(tool, "failed", tool_last_error());
 	return TOOL_HOST;
 }
 
@@ -565,8 +600,7 @@ static int run(struct vm_tool *tool)
 		status = tool->status;
 	}
 	prove_wait(&tool->prover);
-	if (tool->control.fd >= 0)
-		close(tool->control.fd);
+	close_clients(tool);
 	address_unlisten(&tool->control_listener);
 	tide_vm_destroy(tool->vm);
 	return status;
@@ -626,13 +660,14 @@ int cmd_vm(int argc, char **argv)
 			  .seed = 1,
 			  .workload = TIDE_WORKLOAD_WALKER },
 		.control_listener = { .fd = -1 },
-		.control = { .fd = -1 },
 		.prove_fd = -1,
 	};
 	int status = parse(&tool.args, argc, argv);
 
 	if (status >= 0)
 		return status;
+	for (unsigned int i = 0; i < CLIENTS_MAX; i++)
+		tool.clients[i].fd = -1;
 	if (tool.args.memory_bytes % TIDE_PAGE_SIZE != 0)
 		return tool_error("--memory: use a multiple of 4K");
 	if (tool.args.prove && !tool.args.listen)
