@@ -59,6 +59,8 @@ void vcpu_sync_all(void *opaque)
 	pthread_mutex_lock(&vm->lock);
 	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
 		exits[i] = vm->vcpu[i].exits;
+		if (vm->vcpu[i].place != VCPU_GUEST)
+			exits[i]--; /* it is outside now: that is enough */
 		vcpu_kick(&vm->vcpu[i]);
 	}
 	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
