@@ -297,6 +297,12 @@ static int marked(struct engine *e, struct model_slot *slot, uint64_t first,
 	return result && !gone ? broken(e, "mark", result, 0) : 0;
 }
 
+/* Bytes from the last word of a page to the first byte of the last page. */
+static size_t span(uint64_t count)
+{
+	return count == 1 ? 8 : (count - 2) * TIDE_PAGE_SIZE + 9;
+}
+
 static int mark_by(struct engine *e, struct model_slot *slot, uint64_t first,
 		   uint64_t count)
 {
@@ -315,12 +321,11 @@ static int mark_by(struct engine *e, struct model_slot *slot, uint64_t first,
 	case 1:
 		return tide_mark_range(e->space, gfn, count);
 	case 2:
-		return tide_mark_bytes(e->space,
-				       (gfn << TIDE_PAGE_SHIFT) + 4088,
-				       ((count - 1) << TIDE_PAGE_SHIFT) + 8);
+		return tide_mark_bytes(
+			e->space, (gfn << TIDE_PAGE_SHIFT) + 4088, span(count));
 	case 3:
-		return tide_mark_host(e->space, page_at(slot, first) + 4092,
-				      ((count - 1) << TIDE_PAGE_SHIFT) + 4);
+		return tide_mark_host(e->space, page_at(slot, first) + 4088,
+				      span(count));
 	default:
 		for (uint64_t i = 0; i < count; i++)
 			words[i / 64] |= 1ull << (i % 64);
@@ -816,7 +821,7 @@ static int op_run(struct engine *e, uint32_t index)
 	e->faulty = chance(e, 25) && e->backend->inject &&
 		    !(e->options->flags & CONFORM_NO_FAULTS);
 	if (e->faulty) {
-		e->backend->inject(e->self, draw(e, 0));
+		e->backend->inject(e->self, draw(e, UINT64_MAX));
 		note(e, "an error is injected");
 	}
 	err = op_any(e);
