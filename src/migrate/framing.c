@@ -84,7 +84,7 @@ int tide_framing_send(struct tide_framing *framing, uint16_t type,
 {
 	size_t data_size = iov_size(data, count);
 
-	assert(meta_size <= TIDE_META_MAX);
+	assert(meta_size <= sizeof(framing->meta));
 	assert(count <= TIDE_FRAME_RUNS_MAX);
 	if (framing->broken_out) /* I2 */
 		return tide_say_errno(framing->why, -EPIPE, "connection");
