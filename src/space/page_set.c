@@ -83,16 +83,6 @@ void tide_page_set_merge(struct tide_page_set *set,
 		tide_page_set_add_word(set, word, from->word[word]);
 }
 
-void tide_page_set_add_range(struct tide_page_set *set, uint64_t first,
-			     uint64_t end)
-{
-	assert(first <= end && end <= set->npages);
-	for (uint64_t word = first / TIDE_WORD_BITS;
-	     word * TIDE_WORD_BITS < end; word++)
-		tide_page_set_add_word(set, word,
-				       tide_range_mask(first, end, word));
-}
-
 uint64_t tide_page_set_count(const struct tide_page_set *set)
 {
 	uint64_t count = 0;

@@ -33,9 +33,6 @@ void tide_page_set_clear(struct tide_page_set *set);
 /* Everything of @from as well. */
 void tide_page_set_merge(struct tide_page_set *set,
 			 const struct tide_page_set *from);
-/* Pages [first, end) as well. */
-void tide_page_set_add_range(struct tide_page_set *set, uint64_t first,
-			     uint64_t end);
 uint64_t tide_page_set_count(const struct tide_page_set *set);
 
 /* Adds up to 64 words' worth at once, from block @index on. */
@@ -80,12 +77,6 @@ static inline void tide_page_set_drop(struct tide_page_set *set, uint64_t word,
 	set->block[block] &= ~tide_bit(word);
 	if (!set->block[block])
 		set->top[block / TIDE_WORD_BITS] &= ~tide_bit(block);
-}
-
-static inline bool tide_page_set_has(const struct tide_page_set *set,
-				     uint64_t page)
-{
-	return set->word[page / TIDE_WORD_BITS] & tide_bit(page);
 }
 
 #endif
