@@ -54,18 +54,19 @@ void vcpu_kick(struct vcpu *vcpu)
 void vcpu_sync_all(void *opaque)
 {
 	struct tide_vm *vm = opaque;
-	uint64_t exits[GUEST_VCPUS_MAX] = { 0 };
+	uint64_t exits[GUEST_VCPUS_MAX];
+	bool inside[GUEST_VCPUS_MAX];
 
 	pthread_mutex_lock(&vm->lock);
 	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
 		exits[i] = vm->vcpu[i].exits;
-		if (vm->vcpu[i].place != VCPU_GUEST)
-			exits[i]--; /* it is outside now: that is enough */
+		inside[i] = vm->vcpu[i].place == VCPU_GUEST;
 		vcpu_kick(&vm->vcpu[i]);
 	}
 	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
-		while (vm->vcpu[i].place == VCPU_GUEST &&
-		       vm->vcpu[i].exits == exits[i])
+		/* One that enters only now was outside: it has no kick that
+		 * would end the wait. */
+		while (inside[i] && vm->vcpu[i].exits == exits[i])
 			pthread_cond_wait(&vm->left, &vm->lock);
 	}
 	pthread_mutex_unlock(&vm->lock);

@@ -17,6 +17,7 @@
 #include <tidemark/tidemark.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "guest/params.h"
 #include "test_support.h"
 #include "vmm/elf_load.h"
@@ -366,6 +367,50 @@ static void rate_is_not_exceeded(void **state)
 	assert_true((double)tide_vm_writes(vm) <= seconds * 5000 + 3 * 50);
 	expect_right(vm);
 	tide_vm_destroy(vm);
+}
+
+struct syncer {
+	struct tide_vm *vm;
+	atomic_bool done;
+	atomic_uint rounds;
+};
+
+static void *sync_for_ever(void *opaque)
+{
+	struct syncer *syncer = opaque;
+
+	/* Relaxed: nothing is handed over by either. */
+	while (!atomic_load_explicit(&syncer->done, memory_order_relaxed)) {
+		vcpu_sync_all(syncer->vm);
+		/* Relaxed: as above. */
+		atomic_fetch_add_explicit(&syncer->rounds, 1,
+					  memory_order_relaxed);
+	}
+	return NULL;
+}
+
+/* Also while a vCPU is about to enter the guest for the first time. */
+static void sync_ends_whenever_it_is_called(void **state)
+{
+	struct syncer syncer = { 0 };
+	pthread_t thread;
+
+	(void)state;
+	need_kvm("sync");
+	syncer.vm = ran(TIDE_WORKLOAD_WALKER, 3);
+	assert_int_equal(pthread_create(&thread, NULL, sync_for_ever, &syncer),
+			 0);
+	for (int i = 0; i < 100; i++) {
+		run_for_writes(syncer.vm, random_below(1000));
+		expect_right(syncer.vm);
+	}
+	/* Relaxed: see sync_for_ever(). */
+	atomic_store_explicit(&syncer.done, true, memory_order_relaxed);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	/* Relaxed: its thread is gone. */
+	assert_true(atomic_load_explicit(&syncer.rounds, memory_order_relaxed) >
+		    0);
+	tide_vm_destroy(syncer.vm);
 }
 
 static void bad_configs_are_refused(void **state)
@@ -846,6 +891,7 @@ int main(void)
 		cmocka_unit_test(script_writes_what_it_is_told),
 		cmocka_unit_test(memory_above_the_hole_works),
 		cmocka_unit_test(rate_is_not_exceeded),
+		cmocka_unit_test(sync_ends_whenever_it_is_called),
 		EVERY_WORKLOAD(arrived_guest_goes_on),
 		cmocka_unit_test(vcpu_state_comes_back_as_it_was),
 		cmocka_unit_test(forged_states_are_refused),
