@@ -35,7 +35,9 @@ void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
 #endif
 
-/* @tag: any address that readers and updaters of one structure share. */
+/* @tag: an address that readers and updaters of one structure share, and that
+ * is no lock's or atomic's: ThreadSanitizer would take their releases for the
+ * readers'. */
 static inline void tide_rcu_lock(void)
 {
 	urcu_bp_read_lock();

@@ -63,7 +63,7 @@ int tide_mark(struct tide_space *space, uint64_t gfn)
 					 space->asymmetric);
 		err = 0;
 	}
-	tide_rcu_unlock(space);
+	tide_rcu_unlock(&space->rcu_tag);
 	return err;
 }
 
@@ -101,7 +101,7 @@ int tide_mark_range(struct tide_space *space, uint64_t first_gfn,
 	for (entry = entry ? entry : table->entry;
 	     entry < end && entry->first_gfn < first_gfn + npages; entry++)
 		marked += mark_entry(entry, first_gfn, npages);
-	tide_rcu_unlock(space);
+	tide_rcu_unlock(&space->rcu_tag);
 	return marked == npages ? 0 : -ENOENT;
 }
 
@@ -168,7 +168,7 @@ int tide_mark_host(struct tide_space *space, const void *hva, size_t nbytes)
 	for (uint32_t i = 0; i < table->count; i++)
 		mark_alias(&table->entry[i], begin, end);
 	covered = covered_until(table, begin, end) == end;
-	tide_rcu_unlock(space);
+	tide_rcu_unlock(&space->rcu_tag);
 	return covered ? 0 : -ENOENT;
 }
 

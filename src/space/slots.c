@@ -169,7 +169,7 @@ static void publish_table(struct tide_space *space,
 	/* RELEASE(table.publish) pairs with ACQUIRE(table.read): the entries
 	 * and their slots are complete before a mark can see them. */
 	atomic_store_explicit(&space->table, table, memory_order_release);
-	tide_rcu_wait(space);
+	tide_rcu_wait(&space->rcu_tag);
 	free(old);
 }
 
@@ -581,7 +581,7 @@ static int set_flags_locked(struct tide_space *space, uint32_t id,
 	if (!err)
 		err = change_flags(space, slot, flags);
 	/* Marks that saw the old flags are over, and collected. */
-	tide_rcu_wait(space);
+	tide_rcu_wait(&space->rcu_tag);
 	(void)tide_space_collect(space, slot);
 	/* Turned on: what was written meanwhile nobody knows. */
 	if (err || !(flags & TIDE_SLOT_UNLOGGED))

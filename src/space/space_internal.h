@@ -114,6 +114,7 @@ struct tide_client {
 struct tide_space {
 	pthread_mutex_t slots_lock;
 	bool asymmetric; /* constant: which fences (base/fence.h) */
+	char rcu_tag;	 /* only its address is used (base/rcu.h) */
 
 	/* RCU: read by marks, replaced under slots_lock. */
 	_Atomic(struct tide_slot_table *) table;
