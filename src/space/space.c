@@ -132,9 +132,7 @@ static int attach_slot(struct tide_space *space, struct tide_slot *slot)
 	if (!err && space->clients &&
 	    !(tide_slot_flags_now(slot) & TIDE_SLOT_UNLOGGED)) {
 		err = tide_slot_log_set(slot, true);
-		if (err)
-			(void)space->ops->slot_remove(space->tracker, slot);
-		else
+		if (!err)
 			tide_slot_fail_closed(slot);
 	}
 	return err;
@@ -161,10 +159,12 @@ int tide_space_attach_ops(struct tide_space *space,
 			break;
 	}
 	if (err) {
-		/* Back out of the slots before the one that failed. */
-		for (struct tide_slot *done = space->slots; done != slot;
-		     done = done->next)
-			(void)ops->slot_remove(tracker, done);
+		/* They stay in the VM, where the embedder may have had them
+		 * before us. */
+		for (slot = space->slots; slot; slot = slot->next) {
+			if (slot->logged)
+				(void)tide_slot_log_set(slot, false);
+		}
 		drop_tracker(space);
 	}
 	tide_space_unlock(space);
