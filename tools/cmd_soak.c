@@ -58,33 +58,37 @@ static uint64_t mix(uint64_t x)
 	return x ^ (x >> 31);
 }
 
+static void choose_backend(struct soak *soak,
+			   const struct conform_backend *backend)
+{
+	enum tide_tracker tracker;
+	char why[256];
+
+	if (tide_tracker_by_name(backend->name, &tracker) != 0 ||
+	    soak->backend_count == RUN_BACKENDS_MAX)
+		return;
+	if (soak->tracker != TIDE_TRACKER_NONE && soak->tracker != tracker)
+		return;
+	if (names_tracker_works(tracker, why, sizeof(why)))
+		soak->backends[soak->backend_count++] = backend;
+	else if (!soak->json && soak->tracker == TIDE_TRACKER_NONE)
+		printf("%s is left out: %s\n", backend->name, why);
+}
+
 static int choose_backends(struct soak *soak)
 {
-	const char *wanted = tide_tracker_name(soak->tracker);
+	enum tide_tracker best = soak->tracker;
+	char why[256];
+	int status = best == TIDE_TRACKER_NONE
+			     ? names_best_tracker(&best, why, sizeof(why))
+			     : names_usable_tracker(best);
 
-	if (soak->tracker != TIDE_TRACKER_NONE) {
-		int status = names_usable_tracker(soak->tracker);
-
-		if (status >= 0)
-			return status;
-	}
-	for (unsigned int i = 0; conform_kvm[i]; i++) {
-		const struct conform_backend *backend = conform_kvm[i];
-		enum tide_tracker tracker;
-
-		if (soak->tracker != TIDE_TRACKER_NONE &&
-		    strcmp(backend->name, wanted) != 0)
-			continue;
-		if (soak->tracker == TIDE_TRACKER_NONE &&
-		    (tide_tracker_by_name(backend->name, &tracker) != 0 ||
-		     names_usable_tracker(tracker) >= 0))
-			continue; /* that one said why */
-		if (soak->backend_count < RUN_BACKENDS_MAX)
-			soak->backends[soak->backend_count++] = backend;
-	}
+	if (status >= 0)
+		return status;
+	for (unsigned int i = 0; conform_kvm[i]; i++)
+		choose_backend(soak, conform_kvm[i]);
 	if (soak->backend_count == 0)
-		return tool_error("no tracker works on this host: "
-				  "tidemark probe says why");
+		return tool_error("no tracker is left to try");
 	return -1;
 }
 

@@ -24,6 +24,7 @@ static const enum tide_tracker preference[] = {
 	TIDE_TRACKER_KVM_RING,
 	TIDE_TRACKER_KVM_GET,
 };
+#define WHY_SIZE 128
 #define PREFERENCES (sizeof(preference) / sizeof(preference[0]))
 
 /* "a, b or c" for messages. */
@@ -92,43 +93,48 @@ const char *names_of_workload(enum tide_workload workload)
 		       : NULL;
 }
 
-int names_usable_tracker(enum tide_tracker tracker)
+int names_tracker_works(enum tide_tracker tracker, char *why, size_t why_size)
 {
 	struct tide_probe_result result;
 	int err = tide_probe(tracker, &result);
 
-	if (err)
-		return tool_error("probe: %s", strerror(-err));
-	if (result.works)
+	(void)snprintf(why, why_size, "%s", err ? strerror(-err) : result.why);
+	return !err && result.works;
+}
+
+int names_usable_tracker(enum tide_tracker tracker)
+{
+	char why[WHY_SIZE];
+
+	if (names_tracker_works(tracker, why, sizeof(why)))
 		return -1;
 	return tool_error("%s does not work on this host: %s",
-			  tide_tracker_name(tracker), result.why);
+			  tide_tracker_name(tracker), why);
 }
 
 int names_best_tracker(enum tide_tracker *ret, char *why, size_t why_size)
 {
-	char refused[512] = "";
+	char reasons[PREFERENCES][WHY_SIZE];
+	char all[PREFERENCES * (WHY_SIZE + 16)] = "";
 	size_t used = 0;
+	int same = 1;
 
 	for (unsigned int i = 0; i < PREFERENCES; i++) {
-		const char *name = tide_tracker_name(preference[i]);
-		struct tide_probe_result result;
-		int err = tide_probe(preference[i], &result);
-
-		if (!err && result.works) {
+		if (names_tracker_works(preference[i], reasons[i], WHY_SIZE)) {
 			(void)snprintf(why, why_size,
 				       "%sa probe saw it catch a guest's write",
-				       refused);
+				       all);
 			*ret = preference[i];
 			return -1;
 		}
-		used += (size_t)snprintf(refused + used, sizeof(refused) - used,
-					 "%s: %s; ", name,
-					 err ? strerror(-err) : result.why);
-		if (used >= sizeof(refused))
-			used = sizeof(refused) - 1;
+		same &= strcmp(reasons[i], reasons[0]) == 0;
+		used += (size_t)snprintf(
+			all + used, sizeof(all) - used, "%s: %s; ",
+			tide_tracker_name(preference[i]), reasons[i]);
 	}
-	if (used >= 2)
-		refused[used - 2] = '\0';
-	return tool_error("no tracker works on this host: %s", refused);
+	if (same)
+		return tool_error("no tracker works on this host: %s",
+				  reasons[0]);
+	return tool_error("no tracker works on this host: %.*s", (int)used - 2,
+			  all);
 }

@@ -27,7 +27,11 @@ const char *names_of_workload(enum tide_workload workload);
  */
 int names_best_tracker(enum tide_tracker *ret, char *why, size_t why_size);
 
-/* A probe of @tracker.  Return: -1 if it works, else the exit status. */
+/* A probe of @tracker.  Return: 1 if it works; 0 if not, with the reason in
+ * @why. */
+int names_tracker_works(enum tide_tracker tracker, char *why, size_t why_size);
+
+/* The same, for one that was asked for.  Return: -1 if it works, else the exit status. */
 int names_usable_tracker(enum tide_tracker tracker);
 
 #endif

@@ -4,6 +4,7 @@
 
 Usage: usage_test.py TIDEMARK
 """
+import os
 import re
 
 import command
@@ -117,7 +118,30 @@ def test_stdout_full():
     assert done.returncode == 2 and "stdout" in done.stderr, done
 
 
-command.main([
+def test_no_kvm():
+    """A host that cannot: one line that says exactly why, and status 2."""
+    def nobody():
+        os.setgroups([])
+        os.setuid(65534)
+
+    try:
+        if command.run("version", preexec_fn=nobody).returncode != 0:
+            return  # the build is not theirs to run
+    except OSError:
+        return
+    if os.path.exists("/dev/kvm") and os.stat("/dev/kvm").st_mode & 6:
+        return  # everybody may use it
+    for arguments in (["demo"], ["demo", "--json"], ["vm"],
+                      ["demo", "--tracker", "kvm-ring"],
+                      ["vm", "--listen", "unix:x"],
+                      ["soak", "--minutes", "1"]):
+        said = command.one_line(command.run(*arguments, preexec_fn=nobody))
+        assert "/dev/kvm" in said, said
+    done = command.run("probe", preexec_fn=nobody)
+    assert done.returncode == 2 and "/dev/kvm" in done.stdout
+
+
+CLAIMS = [
     ("help is help, however it is asked for", test_help),
     ("version prints the version", test_version),
     ("no command is bad usage", test_no_command),
@@ -127,4 +151,7 @@ command.main([
     ("a value for a flag is one line and status 2", test_values_for_flags),
     ("bad values are one line that names the option", test_bad_values),
     ("output that cannot be written is an error", test_stdout_full),
-], needs_kvm=False)
+]
+if os.geteuid() == 0:
+    CLAIMS.append(("without /dev/kvm it says so", test_no_kvm))
+command.main(CLAIMS, needs_kvm=False)
