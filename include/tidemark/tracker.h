@@ -78,7 +78,7 @@ struct tide_kvm_config {
  * attached, or the ring cannot be turned on any more because a vCPU exists;
  * -EBADF if vm_fd is not a KVM VM; -EOPNOTSUPP if the kernel lacks it;
  * -ENOMEM; -E2BIG; or the kernel's error for a slot.  On failure no tracker is
- * attached.
+ * attached; slots that are in the VM by then stay there, not logged.
  */
 TIDE_API TIDE_MUST_CHECK int tide_space_attach(struct tide_space *space,
 					       enum tide_tracker tracker,
