@@ -158,8 +158,10 @@ class House:
             named = "".join(
                 text for build, text in builds.items()
                 if (folder + "/").startswith(os.path.dirname(build)))
-            if not re.search(rf"['/]({re.escape(name)}|{re.escape(stem)})'",
-                             named):
+            # By its name, or as 'ring' in a loop over 'ring' + '_test.c'.
+            names = "|".join(map(re.escape, (name, stem,
+                                             stem.replace("_test", ""))))
+            if not re.search(rf"['/]({names})'", named):
                 self.error(path, 1, "in no meson.build")
         for path in self.of_kind(".h"):
             name = os.path.basename(path)
