@@ -80,8 +80,8 @@ static void run_guest(int vcpu, struct kvm_run *run)
 			run->exit_reason);
 		exit(1);
 	}
-	/* With TIDE_TRACKER_KVM_RING there is one more reason to expect:
-	 * KVM_EXIT_DIRTY_RING_FULL, answered by tide_kvm_ring_full(). */
+	/* With TIDE_TRACKER_KVM_RING expect KVM_EXIT_DIRTY_RING_FULL, too, and
+	 * answer it with tide_kvm_ring_full(). */
 }
 
 /*
