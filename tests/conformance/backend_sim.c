@@ -105,8 +105,7 @@ static int write_one(struct sim *self, uint64_t gfn, uint64_t value)
 	int err = sim_write(self->vm, vcpu, gfn, value);
 
 	while (err == -EAGAIN && !self->in_hook) {
-		err = tide_kvm_ring_full(self->space,
-					 self->vcpu_fd[vcpu]);
+		err = tide_kvm_ring_full(self->space, self->vcpu_fd[vcpu]);
 		if (err >= 0) /* the hook may have filled it again */
 			err = sim_write(self->vm, vcpu, gfn, value);
 	}

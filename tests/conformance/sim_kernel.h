@@ -29,7 +29,7 @@ struct sim_vm; /* opaque */
 
 enum sim_stage {
 	SIM_ENTER, /* a GET, CLEAR, RESET or memory-region call begins */
-	SIM_TAKEN, /* bits or entries consumed, entries protected, not flushed */
+	SIM_TAKEN, /* bits or entries consumed, protected, not flushed */
 	SIM_DONE,  /* flushed; the results are copied out after this */
 };
 

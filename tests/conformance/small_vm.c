@@ -248,8 +248,9 @@ static int run(struct small_vm *vm, struct small_vcpu *vcpu)
 			result = -EFAULT;
 			break;
 		case KVM_EXIT_DIRTY_RING_FULL:
-			err = vm->space ? tide_kvm_ring_full(vm->space, vcpu->fd)
-					: -ENOSPC;
+			err = vm->space
+				      ? tide_kvm_ring_full(vm->space, vcpu->fd)
+				      : -ENOSPC;
 			if (err < 0)
 				return err;
 			break;

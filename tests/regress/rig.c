@@ -137,8 +137,8 @@ void rig_write(struct rig *rig, uint64_t gfn)
 	}
 	err = sim_write(rig->sim, 0, gfn, rig->value);
 	while (err == -EAGAIN) {
-		assert_true(tide_kvm_ring_full(rig->space,
-					       rig->vcpu_fd[0]) >= 0);
+		assert_true(tide_kvm_ring_full(rig->space, rig->vcpu_fd[0]) >=
+			    0);
 		err = sim_write(rig->sim, 0, gfn, rig->value);
 	}
 	assert_int_equal(err, 0);

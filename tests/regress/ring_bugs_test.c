@@ -207,8 +207,8 @@ static void *k46_full(void *opaque)
 	struct k46 *k46 = opaque;
 
 	__atomic_store_n(&k46->started, 1, __ATOMIC_SEQ_CST);
-	assert_true(tide_kvm_ring_full(k46->rig->space,
-				       k46->rig->vcpu_fd[0]) >= 0);
+	assert_true(tide_kvm_ring_full(k46->rig->space, k46->rig->vcpu_fd[0]) >=
+		    0);
 	__atomic_store_n(&k46->done, 1, __ATOMIC_SEQ_CST);
 	return NULL;
 }
