@@ -31,7 +31,8 @@ int names_best_tracker(enum tide_tracker *ret, char *why, size_t why_size);
  * @why. */
 int names_tracker_works(enum tide_tracker tracker, char *why, size_t why_size);
 
-/* The same, for one that was asked for.  Return: -1 if it works, else the exit status. */
+/* The same, for one that was asked for.
+ * Return: -1 if it works, else the exit status. */
 int names_usable_tracker(enum tide_tracker tracker);
 
 #endif
