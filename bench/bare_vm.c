@@ -16,6 +16,8 @@
 #define LIST_MAX (1u << 20)
 #define CODE_SIZE (0x1000u + LIST_MAX * 4u)
 #define MEMORY_GPA 0x1000000u /* 16 MiB */
+/* A ring that the kernel overran stays full however often it is reset. */
+#define FULLS_MAX 10000u
 
 /* next: mov eax, [esi]; add esi, 4; mov [eax], ebx; dec ecx; jnz next; hlt */
 static const unsigned char program[] = {
@@ -108,6 +110,7 @@ int bare_vm_write(struct bare_vm *vm, const uint32_t *pages, size_t count,
 		  int (*full)(void *opaque), void *opaque)
 {
 	const struct kvm_run *run = vm->run;
+	unsigned int fulls = 0;
 	struct kvm_regs regs = {
 		.rip = CODE_GPA,
 		.rsi = LIST_GPA,
@@ -133,7 +136,7 @@ int bare_vm_write(struct bare_vm *vm, const uint32_t *pages, size_t count,
 		else if (!err && run->exit_reason == KVM_EXIT_HLT)
 			return 0;
 		else if (!err && run->exit_reason == KVM_EXIT_DIRTY_RING_FULL)
-			err = full(opaque);
+			err = ++fulls > FULLS_MAX ? -ENOBUFS : full(opaque);
 		else if (!err)
 			err = -EIO;
 	}

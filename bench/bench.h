@@ -24,16 +24,18 @@ struct bench_figure {
 };
 
 struct bench_options {
-	const char *name; /* NULL: everything */
+	const char *name; /* the only figure to report; NULL: all */
 	const char *against;
 	bool json;
 	unsigned int rounds; /* 0: the benchmark's own choice */
 };
 
-/* One benchmark.  Return: 0; 1 if it could not run here (it said why). */
+/* One benchmark.  Return: 0; 1 if it could not run here (it said why);
+ * -EBADMSG if what was measured did not do its work, or another negative
+ * errno: nothing more should run. */
 struct bench {
 	const char *name;
-	const char *figures; /* the names of its figures, for the help */
+	const char *figures; /* the names of its figures */
 	int (*run)(const struct bench_options *options);
 };
 

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 uint64_t bench_now_ns(void)
@@ -40,7 +41,8 @@ void bench_report(const struct bench_options *options,
 {
 	double median, p99;
 
-	if (!figure->n)
+	if (!figure->n ||
+	    (options->name && strcmp(options->name, figure->name) != 0))
 		return;
 	qsort(figure->sample, figure->n, sizeof(double), ascending);
 	median = quantile(figure, 0.5);
