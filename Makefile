@@ -19,7 +19,7 @@ MESON_TEST = meson test --no-rebuild --print-errorlogs
 SUMMARY = scripts/test-summary.py
 # Those with threads; ThreadSanitizer has nothing to say about the others.
 # Not migrate: its writer and its sender race for a page, as a guest would.
-TSAN_TESTS = concurrent bitmap vmm
+TSAN_TESTS = concurrent_test mark_bugs_test ring_bugs_test bitmap vmm
 # Tests are no part of a plain build.
 TESTS = meson-test-prereq
 
@@ -74,6 +74,10 @@ test-tsan: ## the concurrent tests under ThreadSanitizer
 	@TSAN_OPTIONS=$(TSAN) \
 		$(MESON_TEST) -C build-tsan --timeout-multiplier 4 \
 		$(TSAN_TESTS) $(TEST_ARGS) || :
+	@for name in $(TSAN_TESTS); do \
+		grep -q " $$name\"" build-tsan/meson-logs/testlog.json || \
+		{ echo "no test is called $$name" >&2; exit 1; }; \
+	done
 	@$(SUMMARY) tsan=build-tsan/meson-logs/testlog.json
 
 comma = ,
