@@ -11,8 +11,8 @@
 #include <string.h>
 #include <tidemark/probe.h>
 
-/* A caught write on bare metal costs one or two microseconds.  Above this,
- * something emulates the guest, and the figures tell of that. */
+/* A write to a page that is not armed takes nanoseconds, loop included.  Above
+ * this, something emulates the guest, and the figures tell of that. */
 #define EMULATED_WRITE_AGAIN_NS 1000u
 
 struct probe_args {
