@@ -38,7 +38,7 @@ static int get_slot(struct tide_kvm *kvm, struct tide_slot *slot)
 	return err;
 }
 
-static int get_collect(void *tracker, struct tide_slot *only)
+int tide_kvm_get_collect(void *tracker, struct tide_slot *only)
 {
 	struct tide_kvm *kvm = tracker;
 	int err = 0;
@@ -63,7 +63,7 @@ const struct tide_tracker_ops tide_kvm_get_ops = {
 	.slot_move = tide_kvm_slot_move,
 	.slot_park = tide_kvm_slot_park,
 	.slot_log = tide_kvm_slot_log,
-	.collect = get_collect,
+	.collect = tide_kvm_get_collect,
 	.sync = tide_kvm_sync,
 	.destroy = tide_kvm_destroy,
 };

@@ -329,18 +329,9 @@ static int ring_collect(void *tracker, struct tide_slot *only)
 	int ret = harvest_rings(kvm);
 	int err = ret < 0 ? ret : 0;
 
-	if (!kvm->with_bitmap)
-		return err;
 	/* What was written without a vCPU; after the rings. */
-	for (struct tide_slot *slot = tide_slot_first(kvm->space); slot;
-	     slot = tide_slot_next(slot)) {
-		if (!tide_slot_logged(slot) || (only && slot != only))
-			continue;
-		ret = tide_kvm_get_log(kvm, slot, kvm->words);
-		if (ret)
-			tide_slot_fail_closed(slot);
-		else
-			tide_found_words(slot, kvm->words);
+	if (kvm->with_bitmap) {
+		ret = tide_kvm_get_collect(tracker, only);
 		if (!err)
 			err = ret;
 	}

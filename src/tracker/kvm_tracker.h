@@ -67,6 +67,9 @@ int tide_kvm_slot_log(void *tracker, struct tide_slot *slot, bool on);
 bool tide_kvm_sync(void *tracker);
 void tide_kvm_destroy(void *tracker);
 
+/* kvm-get's collect; the ring's too, where it has a bitmap beside it. */
+int tide_kvm_get_collect(void *tracker, struct tide_slot *only);
+
 /* One mechanism each: turn it on in the VM.  Return: 0 or a negative errno. */
 int tide_kvm_get_setup(struct tide_kvm *kvm);
 int tide_kvm_clear_setup(struct tide_kvm *kvm);
