@@ -137,6 +137,8 @@ def add_file(tally, argument):
         seen, plan, _ = add_tap(tally, prefix + "checks", text)
         if plan is not None and seen < plan:
             tally.add_failure(prefix + "checks", ["stopped early"])
+        if seen == 0 and plan is None:
+            tally.add_failure(argument, ["nothing ran"])
         return
     for line in text.splitlines():
         run = json.loads(line)
@@ -159,7 +161,7 @@ def main(arguments):
             print(f"    {line}")
     if not (tally.passed or tally.failed or tally.skipped):
         tally.add_failure("all", [])
-        print("FAILED: nothing ran")
+        print("FAILED: no test ran")
     print(f"{tally.passed} passed, {len(tally.failed)} failed, "
           f"{len(tally.skipped)} skipped")
     return 1 if tally.failed else 0
