@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mark.c - what a mark costs, against one bare atomic fetch-or
+ * mark_cost.c - what a mark costs, against one bare atomic fetch-or
  *
  * Both walk the same pages in the same scattered order, in loops that do
  * nothing else; the bare one sets bits of a bitmap of the same size.
