@@ -112,8 +112,7 @@ soak: all ## look for lost pages for MINUTES
 bench: ## measure; prints machine, kernel and build with the numbers
 	@$(NEED) bench
 	@$(MAKE) --no-print-directory all
-	@ninja -C $(BUILD) --quiet meson-benchmark-prereq
-	@meson test -C $(BUILD) --no-rebuild --benchmark --verbose
+	@$(BUILD)/tidemark bench
 
 C_FILES = $$(find bench examples guest include src tests tools \
 	-name '*.[ch]')

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * harvest_cost.c - a harvest through the library, against ioctls written straight
+ * harvest_cost.c - a harvest through the library, against the plain ioctls
  *
  * Two VMs of the same shape, whose guests write the same pages.  The raw one
  * is harvested as a careful programmer would without a library: GET, CLEAR of
