@@ -142,14 +142,37 @@ static int collect_marks(struct tide_space *space, struct tide_slot *only)
 	return err;
 }
 
+/* Logging that an error left off comes on again.  What was written meanwhile
+ * nobody knows (C7). */
+static int mend_logging(struct tide_space *space, struct tide_slot *only)
+{
+	int err = 0;
+
+	for (struct tide_slot *slot = space->slots; slot; slot = slot->next) {
+		int ret;
+
+		if (slot->logged || slot->removing || (only && slot != only) ||
+		    tide_slot_flags_now(slot) & TIDE_SLOT_UNLOGGED)
+			continue;
+		ret = tide_slot_log_set(slot, true);
+		tide_slot_fail_closed(slot);
+		if (!err)
+			err = ret;
+	}
+	return err;
+}
+
 int tide_space_collect(struct tide_space *space, struct tide_slot *only)
 {
 	int err = collect_marks(space, only);
 
 	space->stats.collects++;
 	if (space->ops && space->clients) {
+		int mended = mend_logging(space, only);
 		int ret = space->ops->collect(space->tracker, only);
 
+		if (!err)
+			err = mended;
 		if (!err)
 			err = ret;
 	}

@@ -401,9 +401,10 @@ static void undo_remove(struct tide_space *space, struct tide_slot *slot,
 {
 	struct tide_slot_table *table;
 
-	if (parked)
-		(void)space->ops->slot_move(space->tracker, slot,
-					    slot->first_gfn);
+	/* If it cannot be moved back now, the next collect tries again. */
+	if (parked &&
+	    space->ops->slot_move(space->tracker, slot, slot->first_gfn))
+		slot->logged = false;
 	slot->removing = false;
 	tide_slot_fail_closed(slot);
 	/* Without memory for a table marks of it answer -ENOENT; the next
@@ -538,13 +539,14 @@ static int change_flags(struct tide_space *space, struct tide_slot *slot,
 {
 	uint32_t old = tide_slot_flags_now(slot);
 	bool log = space->clients && !(flags & TIDE_SLOT_UNLOGGED);
+	bool anew = (old ^ flags) & TIDE_SLOT_READONLY;
 	int err = 0;
 
 	if (!space->ops) {
 		store_flags(slot, flags);
 		return 0;
 	}
-	if ((old ^ flags) & TIDE_SLOT_READONLY) {
+	if (anew) {
 		err = recreate(space, slot, old, flags);
 		slot->logged = false;
 		if (err)
@@ -553,6 +555,9 @@ static int change_flags(struct tide_space *space, struct tide_slot *slot,
 	if (log != slot->logged) {
 		int ret = tide_slot_log_set(slot, log);
 
+		/* As before, then; logging comes back with the next collect. */
+		if (ret && !err && anew)
+			(void)recreate(space, slot, flags, old);
 		if (!err)
 			err = ret;
 	}
