@@ -170,9 +170,10 @@ static void sim_inject(void *opaque, uint64_t random)
 
 	sim_fail(self->vm, 0, 1 + (uint32_t)(random % 3),
 		 errors[random / 3 % 4], random / 12 % 2);
+	sim_fail_times(self->vm, random / 24 % 3 ? 1 : 3);
 }
 
-static bool sim_calm(void *opaque)
+static uint32_t sim_calm(void *opaque)
 {
 	struct sim *self = opaque;
 

@@ -272,6 +272,10 @@ static int guest_write(struct engine *e, struct model_slot *slot,
 	     (uintmax_t)count);
 	done = e->backend->guest_write(e->self, gfns, (size_t)count,
 				       ++e->value);
+	/* An error may have left the VM without the slot until the next
+	 * collect. */
+	if (done == -EFAULT && e->report.faults)
+		return 0;
 	if (done < 0 && !e->faulty)
 		return broken(e, "guest_write", done, (int)count);
 	if (done != (int)count && !e->hooked && !e->faulty)
@@ -712,7 +716,8 @@ static int slot_remove(struct engine *e, struct model_slot *slot)
 
 	note(e, "remove slot %u: %d", id, result);
 	if (result < 0) {
-		if (!e->faulty)
+		/* An error may have taken it out of the VM already. */
+		if (!e->faulty && !(result == -EINVAL && e->report.faults))
 			return broken(e, "remove", result, 0);
 		model_slot_dirty(&e->model, slot,
 				 !(slot->flags & TIDE_SLOT_UNLOGGED));
@@ -751,6 +756,16 @@ static int slot_move(struct engine *e, struct model_slot *slot)
 	return 0;
 }
 
+static uint32_t flags_now(struct engine *e, uint32_t id)
+{
+	struct tide_slot_info info = { .flags = 0 };
+
+	for (uint32_t i = 0; !tide_slot_get(e->space, i, &info); i++)
+		if (info.id == id)
+			break;
+	return info.flags;
+}
+
 static int slot_flags(struct engine *e, struct model_slot *slot)
 {
 	uint32_t flags = (uint32_t)draw(e, 8);
@@ -762,6 +777,9 @@ static int slot_flags(struct engine *e, struct model_slot *slot)
 	if (result) {
 		if (!e->faulty)
 			return broken(e, "set_flags", result, 0);
+		/* Undoing it may have failed too. */
+		if (e->backend->calm(e->self) > 1)
+			slot->flags = flags_now(e, slot->id);
 		model_slot_dirty(&e->model, slot,
 				 !(slot->flags & TIDE_SLOT_UNLOGGED));
 		return 0;

@@ -87,8 +87,8 @@ struct conform_backend {
 	void (*hook)(void *self, void (*hook)(void *opaque), void *opaque);
 	/* inject() - let one of the next calls into the kernel fail */
 	void (*inject)(void *self, uint64_t random);
-	/* calm() - no more failures.  Return: did one happen? */
-	bool (*calm)(void *self);
+	/* calm() - no more failures.  Return: how many since inject() */
+	uint32_t (*calm)(void *self);
 };
 
 /**

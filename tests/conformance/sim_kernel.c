@@ -79,9 +79,10 @@ struct sim_vm {
 	void *opaque;
 
 	unsigned long fail_request;
-	uint32_t fail_countdown;
+	uint32_t fail_countdown, fail_times;
 	int fail_error;
-	bool fail_late, failed;
+	bool fail_late;
+	uint32_t failed;
 	uint64_t calls[256]; /* by ioctl number */
 	struct kvm_clear_dirty_log last_clear;
 };
@@ -414,11 +415,12 @@ static int failure(struct sim_vm *vm, unsigned long request, bool late)
 {
 	if (vm->fail_request && vm->fail_request != request)
 		return 0;
-	if (!vm->fail_countdown || vm->fail_late != late)
+	if (!vm->fail_times || vm->fail_late != late)
 		return 0;
-	if (--vm->fail_countdown)
+	if (vm->fail_countdown && --vm->fail_countdown)
 		return 0;
-	vm->failed = true;
+	vm->fail_times--;
+	vm->failed++;
 	return -vm->fail_error;
 }
 
@@ -890,12 +892,18 @@ void sim_fail(struct sim_vm *vm, unsigned long request, uint32_t countdown,
 	vm->fail_countdown = countdown;
 	vm->fail_error = error;
 	vm->fail_late = late;
-	vm->failed = false;
+	vm->fail_times = 1;
+	vm->failed = 0;
 }
 
-bool sim_fail_clear(struct sim_vm *vm)
+void sim_fail_times(struct sim_vm *vm, uint32_t times)
 {
-	vm->fail_countdown = 0;
+	vm->fail_times = times;
+}
+
+uint32_t sim_fail_clear(struct sim_vm *vm)
+{
+	vm->fail_times = 0;
 	return vm->failed;
 }
 

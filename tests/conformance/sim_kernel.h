@@ -80,8 +80,10 @@ void sim_hook(struct sim_vm *vm,
  * has done half of its work. */
 void sim_fail(struct sim_vm *vm, unsigned long request, uint32_t countdown,
 	      int error, bool late);
-/** sim_fail_clear() - no more of that.  Return: did it fail since sim_fail? */
-bool sim_fail_clear(struct sim_vm *vm);
+/** sim_fail_times() - after sim_fail: not one call but @times in a row */
+void sim_fail_times(struct sim_vm *vm, uint32_t times);
+/** sim_fail_clear() - no more of that.  Return: failures since sim_fail */
+uint32_t sim_fail_clear(struct sim_vm *vm);
 
 /** sim_calls() - how often @request was made, failures included */
 uint64_t sim_calls(const struct sim_vm *vm, unsigned long request);

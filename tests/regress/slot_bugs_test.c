@@ -417,6 +417,51 @@ static void test_move(void **state)
 	rig_destroy(&rig);
 }
 
+static void flags_fail(uint32_t countdown, uint32_t times)
+{
+	struct rig_config config = config_of(TIDE_TRACKER_KVM_CLEAR);
+	struct tide_slot_info info;
+	struct tide_client *client;
+	struct rig_set set;
+	struct rig rig;
+
+	rig_create(&rig, &config);
+	client = rig_client(&rig, 0, TIDE_START_CLEAN);
+	sim_fail(rig.sim, KVM_SET_USER_MEMORY_REGION, countdown, ENOMEM, false);
+	sim_fail_times(rig.sim, times);
+	assert_int_equal(tide_slot_set_flags(rig.space, 0, TIDE_SLOT_READONLY),
+			 -ENOMEM);
+	(void)sim_fail_clear(rig.sim);
+	if (times == 1) {
+		assert_int_equal(tide_slot_get(rig.space, 0, &info), 0);
+		assert_int_equal(info.flags, 0);
+		rig_write(&rig, GFN(2)); /* it is there, and writable */
+	}
+	assert_int_equal(rig_harvest(client, &set), 0);
+	assert_int_equal(set.count, 100);
+	assert_true(is_logged(&rig, 0));
+	rig_expect_none(client);
+	rig_destroy(&rig);
+}
+
+/* Fails when an error in the last of several steps leaves the steps before it
+ * done. */
+static void test_flags_fail(void **state)
+{
+	(void)state;
+	for (uint32_t step = 1; step <= 3; step++)
+		flags_fail(step, 1);
+}
+
+/* Fails when a slot whose logging could not be turned on stays unlogged in
+ * silence: the next collect mends it, and all of it is dirty. */
+static void test_mend(void **state)
+{
+	(void)state;
+	for (uint32_t times = 2; times <= 4; times++)
+		flags_fail(3, times);
+}
+
 #define TEST(function, name)                     \
 	{                                        \
 		name, function, NULL, NULL, NULL \
@@ -440,6 +485,8 @@ int main(void)
 		TEST(test_q28, "Q28 one client's end is not the other's"),
 		TEST(test_busy, "T1 memory in hand is busy"),
 		TEST(test_move, "T2 a moved slot's extents move"),
+		TEST(test_flags_fail, "T3 flags that fail are as before"),
+		TEST(test_mend, "T4 logging that an error left off"),
 	};
 
 	return cmocka_run_group_tests_name("slot bugs", tests, NULL, NULL);
