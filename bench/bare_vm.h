@@ -2,8 +2,8 @@
 /*
  * bare_vm.h - the smallest VM that writes pages, for raw ioctls
  *
- * One vCPU in flat 32-bit mode that stores a word to each page of a list and
- * halts.  The benchmark makes two: one is harvested by ioctls written
+ * One vCPU in ring 3, where this runs at full speed with real faults, that
+ * stores a word to each page of a list and comes out by a port.  The benchmark makes two: one is harvested by ioctls written
  * straight, the other by the library.
  */
 #ifndef BARE_VM_H
@@ -18,7 +18,7 @@ struct bare_vm {
 	int kvm_fd, vm_fd, vcpu_fd;
 	void *run;
 	size_t run_size;
-	unsigned char *code;   /* slot 0: code, then the list of pages */
+	unsigned char *low;    /* slot 0: tables, code, the list of pages */
 	unsigned char *memory; /* slot 1 */
 	uint64_t npages;
 	uint64_t first_gfn;

@@ -4,8 +4,8 @@
  *
  * Theory of operation
  * -------------------
- * A VM with a page of code and a slot of PAGES pages.  Its vCPU, in real
- * mode, writes a byte to each page and halts.  A client of a space over that
+ * A VM with a few pages of tables and code and a slot of PAGES pages.  Its
+ * vCPU writes a byte to each page and comes out by a port.  A client of a space over that
  * slot must then see exactly those pages, see none when nothing was written,
  * and see them again after the next pass.  Some kernels answer every ioctl
  * and log nothing: only a real write tells.
@@ -23,20 +23,25 @@
 
 #include "base/clock.h"
 #include "tracker/kvm_tracker.h"
+#include "tracker/long_mode.h"
 
 #define PAGES 64u
-#define CODE_GFN 0x1u
-#define DATA_GFN 0x10u /* gpa 0x10000: segment 0x1000 */
+#define LOW_PAGES 6u /* tables, then one page of code, from gpa 0 on */
+#define CODE_GPA 0x5000u
+#define DATA_GFN 0x10u
 #define DATA_SLOT 1u
+#define PORT 0x10u
 
-/* mov es, ax; mov es:[0], bl; add ax, 0x100; loop; hlt; jmp to the start.
- * The host sets ax to the segment, bl to the value and cx to PAGES. */
+_Static_assert(CODE_GPA >= TIDE_LONG_MODE_PD + TIDE_PAGE_SIZE,
+	       "the code lies above the tables");
+
+/* The host sets rdi to the first page, bl to the value, ecx to PAGES. */
 static const uint8_t code[] = {
-	0x8e, 0xc0,		      /* mov es, ax */
-	0x26, 0x88, 0x1e, 0x00, 0x00, /* mov es:[0], bl */
-	0x05, 0x00, 0x01,	      /* add ax, 0x100 */
-	0xe2, 0xf4,		      /* loop -12 */
-	0xf4,			      /* hlt */
+	0x88, 0x1f,				  /* mov [rdi], bl */
+	0x48, 0x81, 0xc7, 0x00, 0x10, 0x00, 0x00, /* add rdi, 0x1000 */
+	0xff, 0xc9,				  /* dec ecx */
+	0x75, 0xf3,				  /* jnz -13 */
+	0xe6, PORT,				  /* out PORT, al */
 };
 
 struct probe {
@@ -44,7 +49,7 @@ struct probe {
 	int kvm_fd, vm_fd, vcpu_fd;
 	struct kvm_run *run;
 	size_t run_size;
-	unsigned char *memory; /* the code page, then PAGES of data */
+	unsigned char *memory; /* the low pages, then PAGES of data */
 	struct tide_space *space;
 	struct tide_client *client;
 };
@@ -68,14 +73,15 @@ static int open_vm(struct probe *probe)
 	probe->vm_fd = tide_kvm_ioctl(probe->kvm_fd, KVM_CREATE_VM, NULL);
 	if (probe->vm_fd < 0)
 		return fail(probe, "create a VM", probe->vm_fd);
-	probe->memory =
-		mmap(NULL, (PAGES + 1) * TIDE_PAGE_SIZE, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	probe->memory = mmap(NULL, (LOW_PAGES + PAGES) * TIDE_PAGE_SIZE,
+			     PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (probe->memory == MAP_FAILED) {
 		probe->memory = NULL;
 		return fail(probe, "map memory", -errno);
 	}
-	memcpy(probe->memory, code, sizeof(code));
+	tide_long_mode_tables(probe->memory, 1);
+	memcpy(probe->memory + CODE_GPA, code, sizeof(code));
 	return 0;
 }
 
@@ -99,8 +105,8 @@ static int add_slots(struct probe *probe)
 	struct tide_slot_config slot = {
 		.id = 0,
 		.flags = TIDE_SLOT_UNLOGGED,
-		.first_gfn = CODE_GFN,
-		.npages = 1,
+		.first_gfn = 0,
+		.npages = LOW_PAGES,
 		.host = probe->memory,
 	};
 	int err = tide_slot_add(probe->space, &slot);
@@ -111,7 +117,7 @@ static int add_slots(struct probe *probe)
 		.id = DATA_SLOT,
 		.first_gfn = DATA_GFN,
 		.npages = PAGES,
-		.host = probe->memory + TIDE_PAGE_SIZE,
+		.host = probe->memory + LOW_PAGES * TIDE_PAGE_SIZE,
 	};
 	err = tide_slot_add(probe->space, &slot);
 	return err ? fail(probe, "add a slot", err) : 0;
@@ -119,7 +125,6 @@ static int add_slots(struct probe *probe)
 
 static int create_vcpu(struct probe *probe)
 {
-	struct kvm_sregs sregs;
 	int size = tide_kvm_ioctl(probe->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
 	int err;
 
@@ -136,49 +141,63 @@ static int create_vcpu(struct probe *probe)
 		return fail(probe, "map kvm_run", -errno);
 	}
 	err = tide_kvm_vcpu_add(probe->space, probe->vcpu_fd);
-	if (err)
-		return fail(probe, "map the ring", err);
-	err = tide_kvm_ioctl(probe->vcpu_fd, KVM_GET_SREGS, &sregs);
-	if (err)
-		return fail(probe, "read registers", err);
-	sregs.cs.base = 0;
-	sregs.cs.selector = 0;
-	err = tide_kvm_ioctl(probe->vcpu_fd, KVM_SET_SREGS, &sregs);
-	return err ? fail(probe, "set registers", err) : 0;
+	return err ? fail(probe, "map the ring", err) : 0;
+}
+
+/* Lets the port instruction finish, so that registers may be set. */
+static int finish_io(struct probe *probe)
+{
+	int err;
+
+	probe->run->immediate_exit = 1;
+	err = tide_kvm_ioctl(probe->vcpu_fd, KVM_RUN, NULL);
+	probe->run->immediate_exit = 0;
+	return err == -EINTR ? 0 : err;
+}
+
+static int run_to_port(struct probe *probe)
+{
+	for (;;) {
+		int err = tide_kvm_ioctl(probe->vcpu_fd, KVM_RUN, NULL);
+
+		if (err == -EINTR)
+			continue;
+		if (err)
+			return fail(probe, "run the guest", err);
+		if (probe->run->exit_reason == KVM_EXIT_IO)
+			return 0;
+		if (probe->run->exit_reason != KVM_EXIT_DIRTY_RING_FULL)
+			return fail(probe, "the guest went astray", -EIO);
+		err = tide_kvm_ring_full(probe->space, probe->vcpu_fd);
+		if (err < 0)
+			return fail(probe, "empty the ring", err);
+	}
 }
 
 /* The guest writes @value to every page.  Return: 0 or a negative errno. */
 static int guest_pass(struct probe *probe, uint8_t value, uint64_t *ret_ns)
 {
+	const uint8_t *data = probe->memory + LOW_PAGES * TIDE_PAGE_SIZE;
 	struct kvm_regs regs = {
-		.rip = CODE_GFN << TIDE_PAGE_SHIFT,
-		.rax = (DATA_GFN << TIDE_PAGE_SHIFT) >> 4,
+		.rip = CODE_GPA,
+		.rdi = DATA_GFN << TIDE_PAGE_SHIFT,
 		.rbx = value,
 		.rcx = PAGES,
-		.rflags = 2,
 	};
-	int err = tide_kvm_ioctl(probe->vcpu_fd, KVM_SET_REGS, &regs);
+	int err = tide_long_mode_enter(probe->vcpu_fd, &regs);
 	uint64_t begin_ns = tide_now_ns();
 
 	if (err)
 		return fail(probe, "set registers", err);
-	for (;;) {
-		err = tide_kvm_ioctl(probe->vcpu_fd, KVM_RUN, NULL);
-		if (err == -EINTR)
-			continue;
-		if (err)
-			return fail(probe, "run the guest", err);
-		if (probe->run->exit_reason != KVM_EXIT_DIRTY_RING_FULL)
-			break;
-		err = tide_kvm_ring_full(probe->space, probe->vcpu_fd);
-		if (err < 0)
-			return fail(probe, "empty the ring", err);
-	}
+	err = run_to_port(probe);
+	if (err)
+		return err;
 	*ret_ns = (tide_now_ns() - begin_ns) / PAGES;
-	if (probe->run->exit_reason != KVM_EXIT_HLT)
-		return fail(probe, "the guest did not halt", -EIO);
-	for (uint32_t i = 1; i <= PAGES; i++) {
-		if (probe->memory[i * TIDE_PAGE_SIZE] != value)
+	err = finish_io(probe);
+	if (err)
+		return fail(probe, "run the guest", err);
+	for (uint32_t i = 0; i < PAGES; i++) {
+		if (data[i * TIDE_PAGE_SIZE] != value)
 			return fail(probe, "the guest did not write", -EIO);
 	}
 	return 0;
@@ -253,7 +272,7 @@ static void clean_up(struct probe *probe)
 	if (probe->run)
 		munmap(probe->run, probe->run_size);
 	if (probe->memory)
-		munmap(probe->memory, (PAGES + 1) * TIDE_PAGE_SIZE);
+		munmap(probe->memory, (LOW_PAGES + PAGES) * TIDE_PAGE_SIZE);
 	if (probe->vcpu_fd >= 0)
 		close(probe->vcpu_fd);
 	if (probe->vm_fd >= 0)
