@@ -160,8 +160,7 @@ lint-cppcheck:
 
 .PHONY: lint-clang
 lint-clang: build-clang
-	@find src tools -name '*.c' | sort | \
-		xargs -P 2 -n 1 clang-tidy --quiet -p build-clang
+	@scripts/lint-clang build-clang
 
 .PHONY: clean
 clean: ## remove every build directory

@@ -75,7 +75,7 @@ static int setup(struct marks *marks)
 	struct tide_slot_config slot = { .id = 0, .npages = PAGES };
 	int err;
 
-	marks->bare = calloc(PAGES / 64, sizeof(uint64_t));
+	marks->bare = calloc(PAGES / 64, sizeof(*marks->bare));
 	marks->host = mmap(NULL, (size_t)PAGES * TIDE_PAGE_SIZE, PROT_READ,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (!marks->bare || marks->host == MAP_FAILED)

@@ -556,8 +556,10 @@ static int change_flags(struct tide_space *space, struct tide_slot *slot,
 		int ret = tide_slot_log_set(slot, log);
 
 		/* As before, then; logging comes back with the next collect. */
-		if (ret && !err && anew)
+		if (ret && !err && anew) {
+			/* NOLINTNEXTLINE(readability-suspicious-*): and back */
 			(void)recreate(space, slot, flags, old);
+		}
 		if (!err)
 			err = ret;
 	}

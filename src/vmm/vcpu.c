@@ -54,8 +54,8 @@ void vcpu_kick(struct vcpu *vcpu)
 void vcpu_sync_all(void *opaque)
 {
 	struct tide_vm *vm = opaque;
-	uint64_t exits[GUEST_VCPUS_MAX];
-	bool inside[GUEST_VCPUS_MAX];
+	uint64_t exits[GUEST_VCPUS_MAX] = { 0 };
+	bool inside[GUEST_VCPUS_MAX] = { false };
 
 	pthread_mutex_lock(&vm->lock);
 	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
