@@ -44,7 +44,8 @@ static const struct bench benches[] = {
 	  bench_harvest },
 	{ "migrate",
 	  "migrate-total-ratio migrate-downtime-ratio migrate-total-ms "
-	  "migrate-downtime-ms qemu-total-ms qemu-downtime-ms",
+	  "migrate-downtime-ms qemu-total-ms qemu-downtime-ms "
+	  "qemu-outside-total-ms qemu-outside-downtime-ms",
 	  bench_migrate },
 };
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))

@@ -373,7 +373,7 @@ int cmd_demo(int argc, char **argv)
 	if (!demo.json)
 		print_intro(&demo);
 	/* Before there are vCPU threads and a VM to inherit. */
-	status = destination_start(demo.tracker, &destination);
+	status = destination_start(demo.tracker, true, &destination);
 	if (status >= 0)
 		return status;
 	status = run(&demo, &destination);

@@ -21,7 +21,7 @@
 enum { STREAM, PROVE, CONTROL };
 
 /* In the child.  @fds: its ends of the three pairs. */
-static void become_vm(const int *fds, enum tide_tracker tracker)
+static void become_vm(const int *fds, enum tide_tracker tracker, bool prove)
 {
 	char address[SOCKETS][32];
 	const char *const argv[] = {
@@ -32,10 +32,10 @@ static void become_vm(const int *fds, enum tide_tracker tracker)
 		tide_tracker_name(tracker),
 		"--listen",
 		address[STREAM],
-		"--prove",
-		address[PROVE],
 		"--control",
 		address[CONTROL],
+		prove ? "--prove" : NULL,
+		address[PROVE],
 		NULL,
 	};
 
@@ -70,7 +70,8 @@ static int make_pairs(int pairs[SOCKETS][2])
 	return -1;
 }
 
-int destination_start(enum tide_tracker tracker, struct destination *ret)
+int destination_start(enum tide_tracker tracker, bool prove,
+		      struct destination *ret)
 {
 	int pairs[SOCKETS][2];
 	int status = make_pairs(pairs);
@@ -82,7 +83,7 @@ int destination_start(enum tide_tracker tracker, struct destination *ret)
 	if (pid == 0) {
 		const int fds[] = { pairs[0][1], pairs[1][1], pairs[2][1] };
 
-		become_vm(fds, tracker);
+		become_vm(fds, tracker, prove);
 	}
 	close_pairs(pairs, SOCKETS, 1);
 	if (pid < 0) {

@@ -8,6 +8,7 @@
 
 #include "control.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include <tidemark/tracker.h>
 
@@ -18,8 +19,10 @@ struct destination {
 	struct control control;
 };
 
-/* Return: -1 with *ret running, else the exit status. */
-int destination_start(enum tide_tracker tracker, struct destination *ret);
+/* @prove: memory as it arrived is sent to prove_fd, which needs a fork there.
+ * Return: -1 with *ret running, else the exit status. */
+int destination_start(enum tide_tracker tracker, bool prove,
+		      struct destination *ret);
 
 /*
  * destination_stop_guest() - stop the guest there and let it be checked
