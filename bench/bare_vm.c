@@ -38,6 +38,22 @@ int bare_ioctl(int fd, unsigned long request, const void *argument)
 	return ret < 0 ? -errno : ret;
 }
 
+/* 2 MiB-aligned, as the gpa is: whether two VMs get large pages must not be
+ * left to chance. */
+static unsigned char *map_aligned(struct bare_vm *vm)
+{
+	const size_t large = (size_t)2 << 20;
+	uintptr_t at;
+
+	vm->mapped_size = vm->npages * TIDE_PAGE_SIZE + large;
+	vm->mapped = mmap(NULL, vm->mapped_size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (vm->mapped == MAP_FAILED)
+		return MAP_FAILED;
+	at = (uintptr_t)vm->mapped;
+	return (unsigned char *)vm->mapped + (large - at % large) % large;
+}
+
 int bare_vm_create(struct bare_vm *vm, uint64_t npages)
 {
 	struct kvm_userspace_memory_region region = {
@@ -56,8 +72,7 @@ int bare_vm_create(struct bare_vm *vm, uint64_t npages)
 		return vm->vm_fd;
 	vm->low = mmap(NULL, LOW_SIZE, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	vm->memory = mmap(NULL, npages * TIDE_PAGE_SIZE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	vm->memory = map_aligned(vm);
 	if (vm->low == MAP_FAILED || vm->memory == MAP_FAILED)
 		return -ENOMEM;
 	tide_long_mode_tables(vm->low, 2);
@@ -84,8 +99,8 @@ void bare_vm_destroy(struct bare_vm *vm)
 		munmap(vm->run, vm->run_size);
 	if (vm->low)
 		munmap(vm->low, LOW_SIZE);
-	if (vm->memory)
-		munmap(vm->memory, vm->npages * TIDE_PAGE_SIZE);
+	if (vm->mapped && vm->mapped != MAP_FAILED)
+		munmap(vm->mapped, vm->mapped_size);
 	if (vm->vcpu_fd >= 0)
 		close(vm->vcpu_fd);
 	if (vm->vm_fd >= 0)

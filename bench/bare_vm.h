@@ -3,8 +3,9 @@
  * bare_vm.h - the smallest VM that writes pages, for raw ioctls
  *
  * One vCPU in ring 3, where this runs at full speed with real faults, that
- * stores a word to each page of a list and comes out by a port.  The benchmark makes two: one is harvested by ioctls written
- * straight, the other by the library.
+ * stores a word to each page of a list and comes out by a port.  The
+ * benchmark makes two: one is harvested by ioctls written straight, the other
+ * by the library.
  */
 #ifndef BARE_VM_H
 #define BARE_VM_H
@@ -20,6 +21,8 @@ struct bare_vm {
 	size_t run_size;
 	unsigned char *low;    /* slot 0: tables, code, the list of pages */
 	unsigned char *memory; /* slot 1 */
+	void *mapped;
+	size_t mapped_size;
 	uint64_t npages;
 	uint64_t first_gfn;
 };

@@ -321,6 +321,12 @@ static int bench_tracker(const struct bench_options *options,
 
 		snprintf(name, sizeof(name), "harvest-ratio-%u%s",
 			 parts[p].percent, suffix);
+		if (tracker == TIDE_TRACKER_KVM_RING &&
+		    parts[p].percent == 100) {
+			(void)bench_skip(options, name,
+					 "more pages than a ring has entries");
+			continue;
+		}
 		figure = (struct bench_figure){
 			.name = name,
 			.unit = "ratio",

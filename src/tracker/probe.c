@@ -5,10 +5,10 @@
  * Theory of operation
  * -------------------
  * A VM with a few pages of tables and code and a slot of PAGES pages.  Its
- * vCPU writes a byte to each page and comes out by a port.  A client of a space over that
- * slot must then see exactly those pages, see none when nothing was written,
- * and see them again after the next pass.  Some kernels answer every ioctl
- * and log nothing: only a real write tells.
+ * vCPU writes a byte to each page and comes out by a port.  A client of a
+ * space over that slot must then see exactly those pages, see none when
+ * nothing was written, and see them again after the next pass.  Some kernels
+ * answer every ioctl and log nothing: only a real write tells.
  */
 #include <errno.h>
 #include <fcntl.h>
