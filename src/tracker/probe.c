@@ -10,6 +10,7 @@
  * nothing was written, and see them again after the next pass.  Some kernels
  * answer every ioctl and log nothing: only a real write tells.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -157,6 +158,7 @@ static int finish_io(struct probe *probe)
 
 static int run_to_port(struct probe *probe)
 {
+	assert(probe->run); /* mapped with the vCPU */
 	for (;;) {
 		int err = tide_kvm_ioctl(probe->vcpu_fd, KVM_RUN, NULL);
 
