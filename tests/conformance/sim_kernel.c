@@ -60,6 +60,7 @@ struct sim_vcpu {
 	int fd;
 	struct kvm_dirty_gfn *ring; /* mapped from fd */
 	uint32_t dirty_index, reset_index;
+	uint32_t unwatched; /* writes until it looks for a full ring */
 	uint32_t pml_count;
 	uint64_t pml[PML_MAX];
 };
@@ -290,7 +291,8 @@ static void ring_push(struct sim_vm *vm, struct sim_vcpu *vcpu,
 	struct kvm_dirty_gfn *entry =
 		&vcpu->ring[vcpu->dirty_index & (vm->ring_entries - 1)];
 
-	if (vcpu->dirty_index - vcpu->reset_index >= vm->ring_entries)
+	if (vcpu->dirty_index - vcpu->reset_index >= vm->ring_entries &&
+	    !vm->config.ring_blind)
 		abort(); /* the simulator let a vCPU run with a full ring */
 	entry->slot = slot->region.slot;
 	entry->offset = page;
@@ -352,8 +354,13 @@ static int write_locked(struct sim_vm *vm, uint32_t v, uint64_t gfn,
 	uint64_t page;
 	uint64_t *at;
 
-	if (soft_full(vm, vcpu))
+	if (vcpu->unwatched) {
+		vcpu->unwatched--;
+	} else if (soft_full(vm, vcpu)) {
 		return -EAGAIN;
+	} else {
+		vcpu->unwatched = vm->config.ring_blind;
+	}
 	if (!slot || slot->region.flags & KVM_MEM_READONLY)
 		return -EFAULT;
 	page = gfn - slot->first_gfn;

@@ -40,7 +40,10 @@ struct sim_config {
 	bool no_acq_rel;
 	uint32_t pml_entries;	/* 0: no PML, writes are caught by protection */
 	uint32_t ring_reserved; /* 0: as the kernel; more: full early */
-	bool dirty_tail;	/* GET sets bits beyond the end of the slot */
+	/* Writes between two looks at the full ring: a KVM that emulates many
+	 * instructions in a row overruns it. */
+	uint32_t ring_blind;
+	bool dirty_tail; /* GET sets bits beyond the end of the slot */
 };
 
 /** sim_vm_create() - Return: 0; -ENOMEM or an errno of memfd_create. */
