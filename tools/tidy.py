@@ -3,8 +3,8 @@
 """tidy.py - the house rules that no compiler checks
 
   length      a function has fewer than 70 lines, from brace to brace
-  width       a line has at most 80 columns (a tab is 8), tables and
-              addresses in documents aside
+  width       a line has at most 80 columns (a tab is 8), addresses, and in
+              documents tables and what is quoted, aside
   head        SPDX line, then "name - purpose"
   unique      no two sources have the same file name
   dead        a source is named in a meson.build, a header is included, a
@@ -114,10 +114,12 @@ class House:
         for path, text in self.text.items():
             if path.endswith((".1", ".3", ".7", ".txt", ".supp")):
                 continue
+            document, verbatim = path.endswith(".md"), False
             for at, line in enumerate(text.split("\n"), 1):
+                verbatim ^= document and line.startswith("```")
                 if len(line.expandtabs(8)) <= COLUMNS_MAX or "://" in line:
                     continue
-                if not (path.endswith(".md") and line.startswith("|")):
+                if not (document and (verbatim or line.startswith("|"))):
                     self.error(path, at, "line of "
                                f"{len(line.expandtabs(8))} columns")
 
