@@ -36,13 +36,31 @@ static int bad_value(const struct option_spec *spec, const char *text,
 	return tool_error("--%s: '%s' is not %s", spec->name, text, wanted);
 }
 
+/* A limit in the words that the option takes. */
+static struct units_text limit_text(const struct option_spec *spec,
+				    uint64_t limit)
+{
+	struct units_text plain;
+
+	if (spec->type == OPTION_SIZE)
+		return units_size(limit);
+	if (spec->type == OPTION_TIME_MS || spec->type == OPTION_TIME_MIN)
+		return units_time(limit);
+	snprintf(plain.text, sizeof(plain.text), "%ju", (uintmax_t)limit);
+	return plain;
+}
+
 static int in_limits(const struct option_spec *spec, const char *text,
 		     uint64_t value)
 {
 	if (value < spec->min)
-		return tool_error("--%s: %s is too little", spec->name, text);
+		return tool_error("--%s: %s is too little: at least %s",
+				  spec->name, text,
+				  limit_text(spec, spec->min).text);
 	if (spec->max && value > spec->max)
-		return tool_error("--%s: %s is too much", spec->name, text);
+		return tool_error("--%s: %s is too much: at most %s",
+				  spec->name, text,
+				  limit_text(spec, spec->max).text);
 	*(uint64_t *)spec->value = value;
 	return -1;
 }
