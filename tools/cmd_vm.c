@@ -28,7 +28,7 @@
 #define REPORT_NS (100 * NS_PER_MS)
 #define TICK_MS 50
 #define FIRST_WORD_MS 30000 /* a source on a busy host is slow, not silent */
-#define CLIENTS_MAX 8 /* more wait in the backlog */
+#define CLIENTS_MAX 8	    /* more wait in the backlog */
 
 enum vm_state { VM_RUNNING, VM_STOPPED, VM_UNKNOWN };
 
