@@ -348,7 +348,8 @@ static int look(struct qemu *source, struct qemu_times *times)
 	times->downtime_ms = (double)control_number(answer, "downtime");
 	times->rounds = control_number(ram, "dirty-sync-count");
 	if (strcmp(status, "completed") == 0) {
-		ret = 1;
+		/* It says so a moment before it knows how long it took. */
+		ret = times->total_ms > 0;
 	} else if (strcmp(status, "failed") == 0) {
 		(void)tool_error("QEMU: the migration failed: %s",
 				 control_text(answer, "error-desc"));
