@@ -74,6 +74,9 @@ struct tide_vm_config {
 	enum tide_tracker tracker;
 	uint64_t chunk_pages; /* as in struct tide_kvm_config */
 	uint32_t ring_entries;
+	/* Pages that the workload writes, from its first on; the others stay
+	 * untouched; at least 16, at most memory less 2 MiB; 0: all of it. */
+	uint64_t work_pages;
 };
 
 /** tide_vm_create() - VM, memory, slots and tracker; nothing runs yet.
@@ -142,8 +145,8 @@ tide_vm_receive(int fd, enum tide_tracker tracker,
 /**
  * tide_guest_image() - the guest as an ELF file for another hypervisor, to
  * compare with: `qemu-system-x86_64 -kernel FILE` boots it
- * @config: workload, seed, hot_pages, writes_per_second (by counting TSC ticks
- *          of this host) and memory_bytes count.  One vCPU, at most 3 GiB;
+ * @config: workload, seed, hot_pages, work_pages, writes_per_second (by
+ *          counting TSC ticks of this host) and memory_bytes count.  One vCPU, at most 3 GiB;
  *          stay some MiB below its memory, where firmware keeps tables
  * @buffer: room for @size bytes; NULL with size 0 to ask how many
  *

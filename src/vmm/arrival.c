@@ -80,6 +80,7 @@ static int load_vm(struct arrival *arrival, const struct vmstate_vm *state)
 		.slots = arrival->slots,
 		.seed = state->seed,
 		.hot_pages = state->hot_pages,
+		.work_pages = state->work_pages,
 		.writes_per_second = state->writes_per_second,
 		.device = state->device != 0,
 		.tracker = vm->config.tracker,

@@ -22,13 +22,15 @@ _Static_assert(GUEST_WALKER == (int)TIDE_WORKLOAD_WALKER &&
 #define NS_PER_S 1000000000ull
 #define BATCH_MAX 1024u
 #define BATCHES_PER_S 100u
+#define WORK_PAGES_MIN 16u
 
 /* What does not fit together is -EINVAL here, so that nothing later has to
  * look again; what comes with a migration stream goes through here too. */
 static int config_check(const struct tide_vm_config *config)
 {
-	uint64_t work =
+	uint64_t all =
 		(config->memory_bytes >> TIDE_PAGE_SHIFT) - GUEST_WORK_GFN;
+	uint64_t work = config->work_pages ? config->work_pages : all;
 
 	if ((unsigned int)config->workload >= TIDE_WORKLOAD_COUNT ||
 	    (unsigned int)config->tracker >= TIDE_TRACKER_COUNT)
@@ -41,12 +43,23 @@ static int config_check(const struct tide_vm_config *config)
 		return -EINVAL;
 	if (config->slots > VM_SLOTS_MAX)
 		return -EINVAL;
+	if (work < WORK_PAGES_MIN || work > all)
+		return -EINVAL;
 	if (config->hot_pages > work ||
 	    (config->hot_pages && config->hot_pages < config->vcpus))
 		return -EINVAL;
 	if (config->writes_per_second > NS_PER_S)
 		return -EINVAL;
 	return 0;
+}
+
+static uint64_t default_hot_pages(const struct tide_vm_config *config)
+{
+	uint64_t hot = (config->memory_bytes >> TIDE_PAGE_SHIFT) / 16;
+
+	return config->work_pages && config->work_pages < hot
+		       ? config->work_pages
+		       : hot;
 }
 
 int vm_config_take(struct tide_vm_config *to, const struct tide_vm_config *from)
@@ -66,8 +79,7 @@ int vm_config_take(struct tide_vm_config *to, const struct tide_vm_config *from)
 	if (!config.slots)
 		config.slots = 1;
 	if (!config.hot_pages)
-		config.hot_pages =
-			(config.memory_bytes >> TIDE_PAGE_SHIFT) / 16;
+		config.hot_pages = default_hot_pages(&config);
 	*to = config;
 	return 0;
 }
@@ -82,7 +94,11 @@ void vm_layout_set(struct vm_layout *layout,
 	layout->low_pages = low;
 	layout->end_gfn = pages == low ? low : GUEST_HIGH_GFN + pages - low;
 	layout->work_pages = pages - GUEST_WORK_GFN;
+	if (config->work_pages)
+		layout->work_pages = config->work_pages;
 	layout->work_low_pages = low - GUEST_WORK_GFN;
+	if (layout->work_low_pages > layout->work_pages)
+		layout->work_low_pages = layout->work_pages;
 }
 
 bool vm_layout_has(const struct vm_layout *layout, uint64_t first_gfn,

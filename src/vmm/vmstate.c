@@ -101,6 +101,7 @@ void vmstate_save_vm(const struct tide_vm *vm, struct vmstate_vm *ret)
 		.writes_per_second = vm->config.writes_per_second,
 		.params_gpa = vm->params_gpa,
 		.device_count = vm->device.count,
+		.work_pages = vm->config.work_pages,
 	};
 }
 

@@ -31,6 +31,7 @@ struct vmstate_vm {
 	uint64_t writes_per_second;
 	uint64_t params_gpa;
 	uint64_t device_count;
+	uint64_t work_pages;
 };
 
 struct vmstate_vcpu {
@@ -46,7 +47,7 @@ struct vmstate_vcpu {
 	uint32_t unused;
 };
 
-_Static_assert(sizeof(struct vmstate_vm) == 64, "no padding");
+_Static_assert(sizeof(struct vmstate_vm) == 72, "no padding");
 _Static_assert(sizeof(struct vmstate_vcpu) ==
 		       24 + sizeof(struct kvm_regs) + sizeof(struct kvm_sregs) +
 			       sizeof(struct kvm_fpu) +

@@ -422,11 +422,39 @@ static void sync_ends_whenever_it_is_called(void **state)
 	tide_vm_destroy(syncer.vm);
 }
 
+/* A workload that is given 64 pages leaves the page after them alone. */
+static void work_pages_are_a_limit(void **state)
+{
+	(void)state;
+	for (unsigned int w = 0; w < TIDE_WORKLOAD_SCRIPT; w++) {
+		const struct tide_vm_config config = {
+			.workload = (enum tide_workload)w,
+			.memory_bytes = MEMORY,
+			.vcpus = 2,
+			.work_pages = 64,
+		};
+		const uint64_t *after;
+		struct tide_vm *vm = NULL;
+
+		need_kvm("work pages");
+		assert_int_equal(tide_vm_create(&config, &vm), 0);
+		assert_int_equal(tide_vm_run(vm), 0);
+		while (tide_vm_writes(vm) < 10000)
+			;
+		assert_int_equal(tide_vm_stop(vm), 0);
+		expect_right(vm);
+		after = tide_vm_memory(vm, GUEST_WORK_GFN + 64);
+		assert_int_equal(*after, 0);
+		tide_vm_destroy(vm);
+	}
+}
+
 static void bad_configs_are_refused(void **state)
 {
 	const struct tide_vm_config good = { .memory_bytes = MEMORY };
-	struct tide_vm_config bad[] = { good, good, good, good, good, good,
-					good, good, good, good, good };
+	struct tide_vm_config bad[] = { good, good, good, good, good,
+					good, good, good, good, good,
+					good, good, good };
 	struct tide_vm *vm = NULL;
 
 	(void)state;
@@ -442,6 +470,8 @@ static void bad_configs_are_refused(void **state)
 	bad[8].hot_pages = 1;
 	bad[9].tracker = TIDE_TRACKER_COUNT;
 	bad[10].size = sizeof(size_t);
+	bad[11].work_pages = 15;
+	bad[12].work_pages = (MEMORY >> TIDE_PAGE_SHIFT) - GUEST_WORK_GFN + 1;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		if (tide_vm_create(&bad[i], &vm) != -EINVAL)
 			fail_msg("config %zu was not refused", i);
@@ -890,6 +920,7 @@ int main(void)
 		cmocka_unit_test(image_is_loaded),
 		cmocka_unit_test(bad_images_are_refused),
 		cmocka_unit_test(garbled_images_do_no_harm),
+		cmocka_unit_test(work_pages_are_a_limit),
 		cmocka_unit_test(bad_configs_are_refused),
 		cmocka_unit_test(guest_file_carries_the_config),
 		EVERY_WORKLOAD(workload_runs_and_checks),
