@@ -51,6 +51,24 @@
 #define DEADLINE_NS (60 * 1000000000ull)
 #define PAIRS 5u
 
+/* What the guest writes. */
+struct pattern {
+	const char *suffix; /* of the figures' names */
+	const char *what;
+	struct tide_vm_config config;
+};
+
+static const struct pattern patterns[] = {
+	{ "",
+	  "64 MiB rewritten in a loop, the rest untouched",
+	  { .workload = TIDE_WORKLOAD_WALKER, .work_pages = HOT_PAGES } },
+	{ "-full",
+	  "full of data, 64 MiB hot",
+	  { .workload = TIDE_WORKLOAD_HOT,
+	    .hot_pages = HOT_PAGES,
+	    .seed = SEED } },
+};
+
 enum figure {
 	TOTAL_RATIO,
 	DOWNTIME_RATIO,
@@ -178,19 +196,16 @@ static int move(struct tide_vm *vm, struct destination *destination,
 	return 0;
 }
 
-static int sample_ours(enum tide_tracker tracker, struct ours_times *ret)
+static int sample_ours(const struct pattern *pattern, enum tide_tracker tracker,
+		       struct ours_times *ret)
 {
-	const struct tide_vm_config config = {
-		.workload = TIDE_WORKLOAD_HOT,
-		.memory_bytes = MEMORY,
-		.hot_pages = HOT_PAGES,
-		.seed = SEED,
-		.tracker = tracker,
-	};
+	struct tide_vm_config config = pattern->config;
 	struct destination destination;
 	struct tide_vm *vm = NULL;
 	int err;
 
+	config.memory_bytes = MEMORY;
+	config.tracker = tracker;
 	find_memory();
 	/* Before there is a VM to inherit. */
 	if (destination_start(tracker, false, &destination) >= 0)
@@ -212,19 +227,17 @@ static int sample_ours(enum tide_tracker tracker, struct ours_times *ret)
 }
 
 /* The guest as a file that QEMU can open.  Return: a descriptor or -errno. */
-static int make_kernel(void)
+static int make_kernel(const struct pattern *pattern)
 {
-	const struct tide_vm_config config = {
-		.workload = TIDE_WORKLOAD_HOT,
-		.memory_bytes = MEMORY - FIRMWARE,
-		.hot_pages = HOT_PAGES,
-		.seed = SEED,
-	};
-	int size = tide_guest_image(&config, NULL, 0);
+	struct tide_vm_config config = pattern->config;
 	int fd = memfd_create("guest.elf", MFD_CLOEXEC);
-	void *image = size > 0 ? malloc((size_t)size) : NULL;
 	int err = fd < 0 ? -errno : 0;
+	void *image;
+	int size;
 
+	config.memory_bytes = MEMORY - FIRMWARE;
+	size = tide_guest_image(&config, NULL, 0);
+	image = size > 0 ? malloc((size_t)size) : NULL;
 	if (!err && size < 0)
 		err = size;
 	if (!err && !image)
@@ -319,7 +332,8 @@ static void tell_pair(const struct bench_options *options, unsigned int pair,
 }
 
 static int run_pairs(const struct bench_options *options,
-		     enum tide_tracker tracker, int kernel_fd, bool *ret_kvm)
+		     const struct pattern *pattern, enum tide_tracker tracker,
+		     int kernel_fd, bool *ret_kvm)
 {
 	unsigned int pairs = options->rounds ? options->rounds : PAIRS;
 	int err = 0;
@@ -328,7 +342,7 @@ static int run_pairs(const struct bench_options *options,
 		struct ours_times ours = { 0 };
 		struct qemu_times qemu = { 0 };
 
-		err = sample_ours(tracker, &ours);
+		err = sample_ours(pattern, tracker, &ours);
 		if (!err)
 			err = sample_qemu(kernel_fd, &qemu, ret_kvm);
 		if (err)
@@ -341,17 +355,25 @@ static int run_pairs(const struct bench_options *options,
 	return err;
 }
 
-static void report(const struct bench_options *options, const char *version,
-		   bool kvm)
+static void report(const struct bench_options *options,
+		   const struct pattern *pattern, const char *version, bool kvm)
 {
-	static char against[128];
+	static char against[160];
 
 	(void)snprintf(against, sizeof(against),
-		       "QEMU %s, %s; 1 GiB, 64 MiB hot, downtime at most %u ms",
-		       version, kvm ? "KVM" : "TCG: no fair peer", DOWNTIME_MS);
+		       "QEMU %s, %s; 1 GiB, %s, downtime at most %u ms",
+		       version, kvm ? "KVM" : "TCG: no fair peer",
+		       pattern->what, DOWNTIME_MS);
 	for (unsigned int i = 0; i < FIGURES; i++) {
-		figures[i].against = against;
-		bench_report(options, &figures[i]);
+		struct bench_figure figure = figures[i];
+		char name[64];
+
+		(void)snprintf(name, sizeof(name), "%s%s", figure.name,
+			       pattern->suffix);
+		figure.name = name;
+		figure.against = against;
+		bench_report(options, &figure);
+		figures[i].n = 0;
 	}
 }
 
@@ -367,12 +389,30 @@ static int ask_version(int kernel_fd, char *version, size_t size)
 	return err;
 }
 
+static int run_pattern(const struct bench_options *options,
+		       const struct pattern *pattern, enum tide_tracker tracker)
+{
+	char version[32] = "";
+	bool kvm = false;
+	int kernel_fd = make_kernel(pattern);
+	int err;
+
+	if (kernel_fd < 0)
+		return bench_skip(options, "migrate", strerror(-kernel_fd));
+	err = ask_version(kernel_fd, version, sizeof(version));
+	if (!err)
+		err = run_pairs(options, pattern, tracker, kernel_fd, &kvm);
+	close(kernel_fd);
+	if (!err)
+		report(options, pattern, version, kvm);
+	return err;
+}
+
 int bench_migrate(const struct bench_options *options)
 {
 	enum tide_tracker tracker = TIDE_TRACKER_NONE;
-	char version[32] = "", why[256];
-	bool kvm = false;
-	int kernel_fd, err;
+	char why[256];
+	int err = 0;
 
 	if (access("/dev/kvm", R_OK | W_OK) != 0)
 		return bench_skip(options, "migrate",
@@ -383,14 +423,8 @@ int bench_migrate(const struct bench_options *options)
 	if (interrupt_start() >= 0 ||
 	    names_best_tracker(&tracker, why, sizeof(why)) >= 0)
 		return bench_skip(options, "migrate", "no tracker works here");
-	kernel_fd = make_kernel();
-	if (kernel_fd < 0)
-		return bench_skip(options, "migrate", strerror(-kernel_fd));
-	err = ask_version(kernel_fd, version, sizeof(version));
-	if (!err)
-		err = run_pairs(options, tracker, kernel_fd, &kvm);
-	close(kernel_fd);
-	if (!err)
-		report(options, version, kvm);
+	for (size_t i = 0; !err && i < sizeof(patterns) / sizeof(patterns[0]);
+	     i++)
+		err = run_pattern(options, &patterns[i], tracker);
 	return err;
 }

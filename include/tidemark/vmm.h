@@ -146,8 +146,9 @@ tide_vm_receive(int fd, enum tide_tracker tracker,
  * tide_guest_image() - the guest as an ELF file for another hypervisor, to
  * compare with: `qemu-system-x86_64 -kernel FILE` boots it
  * @config: workload, seed, hot_pages, work_pages, writes_per_second (by
- *          counting TSC ticks of this host) and memory_bytes count.  One vCPU, at most 3 GiB;
- *          stay some MiB below its memory, where firmware keeps tables
+ *          counting TSC ticks of this host) and memory_bytes count.  One
+ *          vCPU, at most 3 GiB; stay some MiB below its memory, where
+ *          firmware keeps tables
  * @buffer: room for @size bytes; NULL with size 0 to ask how many
  *
  * The guest says 'A' on the first serial port, then 'B' about ten times a
