@@ -24,7 +24,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
+
+#include "migrate/xxh3.h"
 
 static size_t iov_size(const struct iovec *iov, uint32_t count)
 {

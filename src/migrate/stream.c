@@ -64,7 +64,8 @@
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
-#include <xxhash.h>
+
+#include "migrate/xxh3.h"
 
 #define MAGIC 0x31534d54u /* "TMS1" in memory */
 
