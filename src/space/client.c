@@ -97,11 +97,12 @@ static int start_logging(struct tide_space *space)
 	return 0;
 }
 
+/* Slots that are being removed too: if that fails, they stay. */
 static int watch_all(struct tide_client *client)
 {
 	for (struct tide_slot *slot = client->space->slots; slot;
 	     slot = slot->next) {
-		int err = slot->removing ? 0 : tide_watch_create(client, slot);
+		int err = tide_watch_create(client, slot);
 
 		if (err)
 			return err;

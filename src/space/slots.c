@@ -368,7 +368,9 @@ static bool collect_last(struct tide_space *space, struct tide_slot *slot,
 	*ret_parked = false;
 	if (slot->logged) {
 		*ret_parked = !space->ops->slot_park(space->tracker, slot);
-		complete = *ret_parked && tide_space_sync(space);
+		/* Meanwhile the last client may have turned logging off. */
+		complete =
+			*ret_parked && tide_space_sync(space) && slot->logged;
 	} else if (!space->ops) {
 		complete = !(tide_slot_flags_now(slot) & TIDE_SLOT_UNLOGGED);
 	}

@@ -462,6 +462,54 @@ static void test_mend(void **state)
 		flags_fail(3, times);
 }
 
+static void opening_sync(void *opaque)
+{
+	struct rig *rig = opaque;
+
+	sim_kick(rig->sim);
+	if (rig->syncs++ == 0)
+		rig_client(rig, 1, TIDE_START_CLEAN);
+}
+
+static void open_in_remove(enum tide_tracker tracker)
+{
+	struct rig_config config = config_of(TIDE_TRACKER_NONE);
+	struct tide_kvm_config kvm = { .sync_vcpus = opening_sync };
+	struct rig_set set;
+	struct rig rig;
+
+	rig_create(&rig, &config);
+	assert_int_equal(sim_vm_create(&config.sim, &rig.sim), 0);
+	kvm.vm_fd = sim_vm_fd(rig.sim);
+	kvm.opaque = &rig;
+	assert_int_equal(tide_space_attach(rig.space, tracker, &kvm), 0);
+	rig.vcpu_fd[0] = sim_vcpu_create(rig.sim);
+	assert_int_equal(tide_kvm_vcpu_add(rig.space, rig.vcpu_fd[0]), 0);
+	rig_client(&rig, 0, TIDE_START_CLEAN);
+	/* Parking works, deleting does not. */
+	sim_fail(rig.sim, KVM_SET_USER_MEMORY_REGION, 2, ENOMEM, false);
+	assert_int_equal(tide_slot_remove(rig.space, 1), -ENOMEM);
+	(void)sim_fail_clear(rig.sim);
+	assert_non_null(rig.client[1]);
+	for (int i = 0; i < RIG_CLIENTS; i++) {
+		assert_int_equal(rig_harvest(rig.client[i], &set), 0);
+		assert_int_equal(set.count, 65);
+	}
+	rig_write(&rig, rig.first_gfn[1] + 6);
+	for (int i = 0; i < RIG_CLIENTS; i++)
+		RIG_EXPECT(rig.client[i], rig.first_gfn[1] + 6);
+	rig_destroy(&rig);
+}
+
+/* Fails when a client that was opened while a slot was being removed never
+ * hears of the slot, although it could not be removed. */
+static void test_open_in_remove(void **state)
+{
+	(void)state;
+	EACH_TRACKER(i)
+	open_in_remove(trackers[i]);
+}
+
 #define TEST(function, name)                     \
 	{                                        \
 		name, function, NULL, NULL, NULL \
@@ -487,6 +535,7 @@ int main(void)
 		TEST(test_move, "T2 a moved slot's extents move"),
 		TEST(test_flags_fail, "T3 flags that fail are as before"),
 		TEST(test_mend, "T4 logging that an error left off"),
+		TEST(test_open_in_remove, "T5 opened in a failed removal"),
 	};
 
 	return cmocka_run_group_tests_name("slot bugs", tests, NULL, NULL);
