@@ -118,15 +118,15 @@ static int next_chunk(struct tide_harvest *harvest)
 	struct tide_space *space = harvest->client->space;
 	struct tide_watch *watch = harvest->watch;
 	struct tide_slot *slot;
-	uint64_t word, first, end, begin_ns;
+	uint64_t word, done, first, end, begin_ns;
 	int err;
 
 	harvest->armed = NULL;
-	word = harvest->next_word;
+	done = word = harvest->next_word;
 	while (watch && (word = tide_page_set_next(&watch->taken, word)) ==
 				watch->taken.nwords) {
 		watch = watch->next_in_client;
-		word = 0;
+		done = word = 0;
 	}
 	harvest->watch = watch;
 	harvest->next_word = word;
@@ -138,6 +138,9 @@ static int next_chunk(struct tide_harvest *harvest)
 	end = slot->npages - first < space->chunk_pages
 		      ? slot->npages
 		      : first + space->chunk_pages;
+	/* Chunks may have grown; what was handed out is not ours any more. */
+	if (first < done * TIDE_WORD_BITS)
+		first = done * TIDE_WORD_BITS;
 	begin_ns = tide_now_ns();
 	err = tide_watch_rearm(watch, first, end);
 	harvest->client->stats.rearm_ns += tide_now_ns() - begin_ns;

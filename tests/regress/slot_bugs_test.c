@@ -510,6 +510,44 @@ static void test_open_in_remove(void **state)
 	open_in_remove(trackers[i]);
 }
 
+/* Fails when chunks that grew in an open harvest reach back to pages that it
+ * has handed out, and take their marks from this client. */
+static void test_chunks_grow(void **state)
+{
+	struct rig_config config = config_of(TIDE_TRACKER_KVM_CLEAR);
+	struct tide_kvm_config kvm = { .chunk_pages = 128 };
+	struct tide_harvest *harvest;
+	struct tide_client *client;
+	struct tide_extent e;
+	struct rig_set set;
+	struct rig rig;
+
+	(void)state;
+	config.chunk_pages = 64;
+	rig_create(&rig, &config);
+	client = rig_client(&rig, 0, TIDE_START_CLEAN);
+	assert_int_equal(tide_space_detach(rig.space), 0);
+	assert_int_equal(rig_harvest(client, &set), 0);
+	assert_int_equal(tide_mark(rig.space, GFN(0)), 0);
+	assert_int_equal(tide_mark(rig.space, GFN(70)), 0);
+	assert_int_equal(tide_harvest_begin(client, &harvest), 0);
+	assert_int_equal(tide_harvest_next(harvest, &e), 1);
+	assert_int_equal(e.first_gfn, GFN(0));
+
+	kvm.vm_fd = sim_vm_fd(rig.sim);
+	sim_fail(rig.sim, KVM_SET_USER_MEMORY_REGION, 1, ENOMEM, false);
+	assert_int_equal(
+		tide_space_attach(rig.space, TIDE_TRACKER_KVM_CLEAR, &kvm),
+		-ENOMEM);
+	assert_int_equal(tide_mark(rig.space, GFN(0)), 0);
+	assert_int_equal(tide_harvest_next(harvest, &e), 1);
+	assert_int_equal(e.first_gfn, GFN(70));
+	assert_int_equal(tide_harvest_next(harvest, &e), 0);
+	assert_int_equal(tide_harvest_commit(harvest), 0);
+	RIG_EXPECT(client, GFN(0));
+	rig_destroy(&rig);
+}
+
 #define TEST(function, name)                     \
 	{                                        \
 		name, function, NULL, NULL, NULL \
@@ -536,6 +574,7 @@ int main(void)
 		TEST(test_flags_fail, "T3 flags that fail are as before"),
 		TEST(test_mend, "T4 logging that an error left off"),
 		TEST(test_open_in_remove, "T5 opened in a failed removal"),
+		TEST(test_chunks_grow, "T6 chunks that grow in a harvest"),
 	};
 
 	return cmocka_run_group_tests_name("slot bugs", tests, NULL, NULL);
