@@ -132,6 +132,8 @@ TIDE_API TIDE_MUST_CHECK int tide_slot_move(struct tide_space *space,
  *
  * Changing TIDE_SLOT_READONLY re-creates a KVM slot: the caller keeps its
  * vCPUs out of the guest meanwhile.
+ * What is written while this call sets TIDE_SLOT_UNLOGGED counts as written
+ * after it: a caller that wants it keeps its writers out, too.
  *
  * Return: 0; -ENOENT; -EINVAL for unknown flags; or the tracker's error, and
  * then the flags are as before and every page of the slot is dirty.

@@ -102,8 +102,9 @@ TIDE_API TIDE_MUST_CHECK int tide_tracker_by_name(const char *name,
 /**
  * tide_kvm_vcpu_add() - kvm-ring: map the ring of a new vCPU
  *
- * Call it before the vCPU first runs.  For the other KVM trackers it does
- * nothing.
+ * Call it before the vCPU first runs, once; a vCPU that has run under another
+ * attach is not found again, so that detaching a VM with a ring is final.  For
+ * the other KVM trackers it does nothing.
  *
  * Return: 0; -ENODEV without a KVM tracker; -ENOSPC beyond 1024 vCPUs;
  * -EBADF and other errors of mmap.
