@@ -45,7 +45,11 @@ static const struct bench benches[] = {
 	{ "migrate",
 	  "migrate-total-ratio migrate-downtime-ratio migrate-total-ms "
 	  "migrate-downtime-ms qemu-total-ms qemu-downtime-ms "
-	  "qemu-outside-total-ms qemu-outside-downtime-ms",
+	  "qemu-outside-total-ms qemu-outside-downtime-ms "
+	  "migrate-total-ratio-full migrate-downtime-ratio-full "
+	  "migrate-total-ms-full migrate-downtime-ms-full "
+	  "qemu-total-ms-full qemu-downtime-ms-full "
+	  "qemu-outside-total-ms-full qemu-outside-downtime-ms-full",
 	  bench_migrate },
 };
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))

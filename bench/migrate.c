@@ -2,11 +2,11 @@
 /*
  * migrate.c - moving a guest to another process, against QEMU
  *
- * The same guest on both sides: it fills 1 GiB with pages of which no two are
- * alike, then goes round 64 MiB of them as fast as it can.  It is moved over
- * a unix socket between two processes, with the same downtime allowed and no
- * limit on bandwidth.  Every sample is a fresh pair of processes; ours and
- * QEMU's take turns.
+ * The same guest on both sides, 1 GiB of which it rewrites 64 MiB as fast as
+ * it can: with nothing in the rest, and with pages of which no two are alike.
+ * It is moved over a unix socket between two processes, with the same downtime
+ * allowed and no limit on bandwidth.  Every sample is a fresh pair of
+ * processes; ours and QEMU's take turns.
  *
  * Times.  Ours are from outside: the whole call, logging turned on included,
  * and from before the stop to the destination's word that the guest runs.
@@ -68,6 +68,7 @@ static const struct pattern patterns[] = {
 	    .hot_pages = HOT_PAGES,
 	    .seed = SEED } },
 };
+#define PATTERNS (sizeof(patterns) / sizeof(patterns[0]))
 
 enum figure {
 	TOTAL_RATIO,
@@ -215,7 +216,7 @@ static int sample_ours(const struct pattern *pattern, enum tide_tracker tracker,
 		err = tide_vm_run(vm);
 	if (!err)
 		err = warm_up(vm);
-	if (err)
+	if (err && err != -EINTR)
 		(void)tool_error("the guest does not run: %s", strerror(-err));
 	if (!err)
 		err = move(vm, &destination, ret);
@@ -350,8 +351,10 @@ static int run_pairs(const struct bench_options *options,
 		tell_pair(options, i + 1, &ours, &qemu);
 		add_pair(&ours, &qemu);
 	}
-	if (interrupt_pending())
+	if (interrupt_pending()) {
+		(void)tool_error("interrupted");
 		err = -EINTR;
+	}
 	return err;
 }
 
@@ -389,6 +392,21 @@ static int ask_version(int kernel_fd, char *version, size_t size)
 	return err;
 }
 
+/* Is a figure of this pattern asked for? */
+static bool is_wanted(const struct bench_options *options,
+		      const struct pattern *pattern)
+{
+	char name[64];
+
+	for (unsigned int i = 0; i < FIGURES && options->name; i++) {
+		(void)snprintf(name, sizeof(name), "%s%s", figures[i].name,
+			       pattern->suffix);
+		if (strcmp(name, options->name) == 0)
+			return true;
+	}
+	return !options->name;
+}
+
 static int run_pattern(const struct bench_options *options,
 		       const struct pattern *pattern, enum tide_tracker tracker)
 {
@@ -423,8 +441,8 @@ int bench_migrate(const struct bench_options *options)
 	if (interrupt_start() >= 0 ||
 	    names_best_tracker(&tracker, why, sizeof(why)) >= 0)
 		return bench_skip(options, "migrate", "no tracker works here");
-	for (size_t i = 0; !err && i < sizeof(patterns) / sizeof(patterns[0]);
-	     i++)
-		err = run_pattern(options, &patterns[i], tracker);
+	for (size_t i = 0; !err && i < PATTERNS; i++)
+		if (is_wanted(options, &patterns[i]))
+			err = run_pattern(options, &patterns[i], tracker);
 	return err;
 }
