@@ -19,7 +19,7 @@
 
 #include "test_support.h"
 
-static struct {
+static struct lies {
 	bool no_device;	   /* /dev/kvm is not there */
 	bool no_extension; /* the mechanism is not offered */
 	bool blind;	   /* the log is always empty */
@@ -84,7 +84,7 @@ static struct tide_probe_result probe(enum tide_tracker tracker)
 	struct tide_probe_result result;
 
 	assert_int_equal(tide_probe(tracker, &result), 0);
-	lie = (typeof(lie)){ 0 };
+	lie = (struct lies){ 0 };
 	assert_int_equal(result.tracker, tracker);
 	/* It says why if and only if it does not work. */
 	assert_int_equal(result.works, result.why[0] == 0);
