@@ -36,7 +36,8 @@ WORDS = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X)\b|/wo" r"rk/")
 # The layer that a public header belongs to, where it is not its own name.
 PUBLIC_LAYER = {"base": "base", "version": "base", "mark": "space",
                 "client": "space", "space": "space", "tracker": "space",
-                "probe": "tracker", "migrate": "migrate", "vmm": "vmm",
+                "probe": "tracker", "mmu": "mmu", "vcpu": "mmu",
+                "backing": "mmu", "migrate": "migrate", "vmm": "vmm",
                 "tidemark": "vmm"}
 # What a command may include besides: soak runs the tests' engine.
 GUEST_HEADERS = {"tools/cmd_soak.c": {"backends.h"}}

@@ -8,13 +8,16 @@
 #ifndef TIDEMARK_TIDEMARK_H
 #define TIDEMARK_TIDEMARK_H
 
+#include <tidemark/backing.h>
 #include <tidemark/base.h>
 #include <tidemark/client.h>
 #include <tidemark/mark.h>
 #include <tidemark/migrate.h>
+#include <tidemark/mmu.h>
 #include <tidemark/probe.h>
 #include <tidemark/space.h>
 #include <tidemark/tracker.h>
+#include <tidemark/vcpu.h>
 #include <tidemark/version.h>
 #include <tidemark/vmm.h>
 

@@ -7,6 +7,9 @@
  * kvm-clear  manual protect: GET copies, KVM_CLEAR_DIRTY_LOG re-arms chunk by
  *            chunk, as late as possible; initially all set.
  * kvm-ring   one dirty ring per vCPU, shared with the kernel.
+ * soft-bitmap, soft-ring
+ *            the software MMU (tidemark/mmu.h), with a bitmap or with a ring
+ *            per vCPU.
  *
  * The embedder keeps its VM and vCPU descriptors and its run loop.  From
  * attach to detach the space makes the KVM_SET_USER_MEMORY_REGION calls.
@@ -37,6 +40,8 @@ enum tide_tracker {
 	TIDE_TRACKER_KVM_GET,
 	TIDE_TRACKER_KVM_CLEAR,
 	TIDE_TRACKER_KVM_RING,
+	TIDE_TRACKER_SOFT_BITMAP,
+	TIDE_TRACKER_SOFT_RING,
 	TIDE_TRACKER_COUNT
 };
 
@@ -67,9 +72,27 @@ struct tide_kvm_config {
 	void *opaque;
 };
 
+struct tide_mmu;
+
+struct tide_soft_config {
+	size_t size;	      /* of this struct; 0: the first version */
+	struct tide_mmu *mmu; /* stays the caller's; outlives the attach */
+	uint32_t address_space; /* 0 or 1 */
+
+	/* soft-bitmap: GET clears and re-arms, as kvm-get, instead of manual
+	 * protect with CLEAR and initially all set, as kvm-clear. */
+	int get_clears;
+	/* soft-bitmap: as in struct tide_kvm_config. */
+	uint64_t chunk_pages;
+	/* soft-ring: entries of each vCPU's ring, a power of two in
+	 * [256, 65536]; 0: 4096.  The MMU has no vCPU yet. */
+	uint32_t ring_entries;
+};
+
 /**
  * tide_space_attach() - let a mechanism report writes into this space
- * @config: struct tide_kvm_config for the KVM trackers
+ * @config: struct tide_kvm_config for the KVM trackers, struct
+ *          tide_soft_config for the software MMU's
  *
  * Every slot is added to the VM, or taken over, and is dirty as a whole for
  * clients that are open already.
@@ -125,6 +148,15 @@ TIDE_API TIDE_MUST_CHECK int tide_kvm_vcpu_add(struct tide_space *space,
  * was not added; the kernel's error.
  */
 TIDE_API int tide_kvm_ring_full(struct tide_space *space, int vcpu_fd);
+
+/**
+ * tide_soft_ring_full() - a vCPU left with TIDE_EXIT_RING_FULL: empty the
+ * rings, so that it can go on; the calling thread has no vCPU in guest mode
+ *
+ * Return: entries harvested; -ENODEV without soft-ring; -ETIMEDOUT
+ * (tidemark/mmu.h).
+ */
+TIDE_API int tide_soft_ring_full(struct tide_space *space);
 
 #ifdef __cplusplus
 }

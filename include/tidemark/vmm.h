@@ -30,6 +30,7 @@
 
 #include <tidemark/migrate.h>
 #include <tidemark/tracker.h>
+#include <tidemark/vcpu.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -77,6 +78,10 @@ struct tide_vm_config {
 	/* Pages that the workload writes, from its first on; the others stay
 	 * untouched; at least 16, at most memory less 2 MiB; 0: all of it. */
 	uint64_t work_pages;
+	/* soft-bitmap and soft-ring: how the workload reaches memory, by page
+	 * tables that it builds and changes in guest memory; x86-64 or Sv39;
+	 * TIDE_PAGING_NONE: by guest physical addresses. */
+	enum tide_paging_mode paging;
 };
 
 /** tide_vm_create() - VM, memory, slots and tracker; nothing runs yet.

@@ -25,6 +25,8 @@ static const char *const names[TIDE_TRACKER_COUNT] = {
 	[TIDE_TRACKER_KVM_GET] = "kvm-get",
 	[TIDE_TRACKER_KVM_CLEAR] = "kvm-clear",
 	[TIDE_TRACKER_KVM_RING] = "kvm-ring",
+	[TIDE_TRACKER_SOFT_BITMAP] = "soft-bitmap",
+	[TIDE_TRACKER_SOFT_RING] = "soft-ring",
 };
 
 const char *tide_tracker_name(enum tide_tracker tracker)
@@ -103,6 +105,9 @@ static int setup(struct tide_kvm *kvm, enum tide_tracker tracker,
 	case TIDE_TRACKER_KVM_RING:
 		*ret_ops = &tide_kvm_ring_ops;
 		return tide_kvm_ring_setup(kvm);
+	case TIDE_TRACKER_SOFT_BITMAP:
+	case TIDE_TRACKER_SOFT_RING:
+		return -EOPNOTSUPP;
 	case TIDE_TRACKER_NONE:
 	case TIDE_TRACKER_COUNT:
 	default:
