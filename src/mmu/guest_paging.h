@@ -44,7 +44,9 @@ struct paging_format {
 	enum tide_paging_mode mode;
 	uint32_t levels;
 
-	/* May @gva be translated at all (canonical)? */
+	/* May @gva be translated at all (canonical)?  If not, an x86 CPU
+	 * raises #GP and not #PF; the walk reports a page that is not present,
+	 * and the CPU tells by the address. */
 	bool (*gva_valid)(uint64_t gva);
 	/* What @entry at @level (1 is the last) means under @flags. */
 	struct gpte (*read)(uint64_t entry, uint32_t level, uint32_t flags);
@@ -72,12 +74,14 @@ static inline uint32_t guest_index(uint64_t gva, uint32_t level)
 /* One walk of the guest's tables, to be held against them later. */
 struct guest_walk {
 	uint64_t table_gfn[GUEST_LEVELS_MAX + 1];    /* by level */
-	uint64_t entry[GUEST_LEVELS_MAX + 1];	     /* as read */
+	uint64_t entry[GUEST_LEVELS_MAX + 1];	     /* as the walk left it */
 	uint32_t level;				     /* of the leaf */
 	uint64_t access;			     /* all levels and-ed */
 	uint64_t table_access[GUEST_LEVELS_MAX + 1]; /* of those above level */
 	uint64_t gfn; /* that @gva's page maps to */
-	bool dirty;   /* the leaf's dirty bit, after the walk */
+	/* A write has no bit left to set: the leaf is dirty, after the walk,
+	 * or was just written through and lies in a read-only slot. */
+	bool dirty;
 	uint32_t fault_code;
 };
 
@@ -86,17 +90,21 @@ struct guest_walk_ops {
 	 * another negative errno from the host. */
 	int (*load)(void *opaque, uint64_t gpa, uint64_t *ret_entry);
 	/* If it still is @old, make it @entry, and mark.  Return: 0; -EAGAIN
-	 * when it changed; as load. */
+	 * when it changed; -EROFS in a read-only slot, and then the bits stay
+	 * as they are, as in KVM; as load. */
 	int (*update)(void *opaque, uint64_t gpa, uint64_t old, uint64_t entry);
 };
 
 /*
  * guest_walk() - translate @gva as the guest's CPU would
- * @set_bits: set accessed bits, and dirty for a write, as the format asks
+ * @set_bits: set accessed bits, and dirty for a write, as the format asks; of
+ *            an access that is permitted only
  *
  * Return: 0, and *walk is filled; TIDE_EXIT_GUEST_FAULT, with
- * walk->fault_code; a negative errno of the ops (-EFAULT: a table lies outside
- * every slot; the caller makes that a guest fault too, fault_code is set).
+ * walk->fault_code; -EAGAIN when entries changed under every one of a bounded
+ * number of tries: let others in, and try again; another negative errno of
+ * the ops (-EFAULT: a table lies outside every slot; the caller makes that a
+ * guest fault too, fault_code is set).
  */
 int guest_walk(const struct paging_format *format,
 	       const struct guest_walk_ops *ops, void *opaque, uint64_t root,
