@@ -13,6 +13,7 @@
 #define TIDE_BASE_LOCK_H
 
 #include <pthread.h>
+#include <time.h>
 
 /* Outermost first; docs/locking.md has the cards. */
 enum tide_lock_rank {
@@ -52,6 +53,10 @@ void tide_lock_release(struct tide_lock *lock) TIDE_RELEASES(*lock);
 /* Gives the lock up while it waits; the caller has it again afterwards. */
 void tide_lock_wait(struct tide_lock *lock, pthread_cond_t *cond)
 	TIDE_MUST_HOLD(*lock);
+/* The same, no longer than @until of the clock that @cond was made with; the
+ * caller looks for itself whether what it waits for has come. */
+void tide_lock_wait_until(struct tide_lock *lock, pthread_cond_t *cond,
+			  const struct timespec *until) TIDE_MUST_HOLD(*lock);
 
 /* The calling thread holds @lock.  Says nothing without TIDE_CHECKS. */
 void tide_lock_assert_held(const struct tide_lock *lock);
