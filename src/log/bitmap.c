@@ -27,7 +27,8 @@
  *   I2  no bit at or beyond nbits is ever set on level 0
  *
  * Synchronisation
- *   bitmap.set    publishes what was written before  -> bitmap.take, .clear
+ *   bitmap.set    publishes what was written before  -> bitmap.take, .clear,
+ *                                                       .peek
  *   bitmap.take   clears, and acquires the set       -> bitmap.seen, .above
  */
 #include "log/bitmap.h"
@@ -82,7 +83,8 @@ static void summarise(struct tide_bitmap *bitmap, uint64_t word)
 		if (!(atomic_load_explicit(above, memory_order_seq_cst) &
 		      tide_bit(index))) {
 			/* SEQ_CST(bitmap.raise) pairs with
-			 * SEQ_CST(bitmap.take): in the same order. */
+			 * SEQ_CST(bitmap.take) and ACQUIRE(bitmap.peek): in
+			 * the same order. */
 			atomic_fetch_or_explicit(above, tide_bit(index),
 						 memory_order_seq_cst);
 		}
@@ -97,9 +99,9 @@ void tide_bitmap_set_word(struct tide_bitmap *bitmap, uint64_t word,
 	assert(!(bits & ~tide_word_mask(bitmap->nbits, word))); /* I2 */
 	if (!bits)
 		return;
-	/* SEQ_CST(bitmap.set) pairs with SEQ_CST(bitmap.take) and
-	 * SEQ_CST(bitmap.clear): who takes the bit sees what was written
-	 * before it was set. */
+	/* SEQ_CST(bitmap.set) pairs with SEQ_CST(bitmap.take),
+	 * SEQ_CST(bitmap.clear) and ACQUIRE(bitmap.peek): who finds the bit
+	 * sees what was written before it was set. */
 	atomic_fetch_or_explicit(&bitmap->level[0][word], bits,
 				 memory_order_seq_cst);
 	summarise(bitmap, word);
@@ -175,6 +177,39 @@ uint64_t tide_bitmap_take(struct tide_bitmap *bitmap,
 		}
 	}
 	return taken;
+}
+
+static uint64_t peek_word(const struct tide_bitmap *bitmap, int n,
+			  uint64_t word)
+{
+	/* ACQUIRE(bitmap.peek) pairs with SEQ_CST(bitmap.set) and
+	 * SEQ_CST(bitmap.raise): what was written before the bit was set is
+	 * seen with it, and the level below with the one above. */
+	return atomic_load_explicit(&bitmap->level[n][word],
+				    memory_order_acquire);
+}
+
+void tide_bitmap_peek(const struct tide_bitmap *bitmap,
+		      void (*found)(void *opaque, uint64_t word, uint64_t bits),
+		      void *opaque)
+{
+	for (uint64_t i = 0; i < bitmap->nwords[2]; i++) {
+		uint64_t top = peek_word(bitmap, 2, i);
+
+		for (; top; top &= top - 1) {
+			uint64_t j = i * TIDE_WORD_BITS + tide_lowest(top);
+			uint64_t middle = peek_word(bitmap, 1, j);
+
+			for (; middle; middle &= middle - 1) {
+				uint64_t word = j * TIDE_WORD_BITS +
+						tide_lowest(middle);
+				uint64_t bits = peek_word(bitmap, 0, word);
+
+				if (bits)
+					found(opaque, word, bits);
+			}
+		}
+	}
 }
 
 uint64_t tide_bitmap_and_not(struct tide_bitmap *bitmap, uint64_t word,

@@ -8,10 +8,10 @@
  *
  * Threads.  "-" may run at the same time, "X" the caller must serialise:
  *
- *               mark/set  test  take/clear  fini
- *     mark/set      -       -       -        X
- *     test          -       -       -        X
- *     take/clear    -       -       X        X
+ *               mark/set  test/peek  take/clear  fini
+ *     mark/set      -         -          -        X
+ *     test/peek     -         -          -        X
+ *     take/clear    -         -          X        X
  *
  * Progress.  mark, set and test are wait-free.  Only init allocates.
  */
@@ -60,6 +60,12 @@ uint64_t tide_bitmap_take(struct tide_bitmap *bitmap,
 			  void (*found)(void *opaque, uint64_t word,
 					uint64_t bits),
 			  void *opaque);
+
+/* Hands every word that is not 0 to @found and leaves it.  It costs what take
+ * costs; a bit that is set this moment may be missed. */
+void tide_bitmap_peek(const struct tide_bitmap *bitmap,
+		      void (*found)(void *opaque, uint64_t word, uint64_t bits),
+		      void *opaque);
 
 /* Clears the bits of @bits in word @word.  Return: those that were set. */
 uint64_t tide_bitmap_and_not(struct tide_bitmap *bitmap, uint64_t word,
