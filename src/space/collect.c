@@ -37,6 +37,20 @@ void tide_found_page(struct tide_slot *slot, uint64_t page)
 	found_word(slot, page / TIDE_WORD_BITS, tide_bit(page));
 }
 
+void tide_found_bits(struct tide_slot *slot, uint64_t word, uint64_t bits)
+{
+	assert(!(bits & ~tide_word_mask(slot->npages, word)));
+	if (slot->known) {
+		uint64_t news = bits & ~slot->known[word];
+
+		slot->known[word] |= bits;
+		slot->known_any = true;
+		bits = news;
+	}
+	if (bits)
+		found_word(slot, word, bits);
+}
+
 static void found_block(struct tide_slot *slot, uint64_t block,
 			const uint64_t words[TIDE_WORD_BITS],
 			uint64_t not_empty)

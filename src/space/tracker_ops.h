@@ -84,6 +84,10 @@ struct tide_slot *tide_slot_find(struct tide_space *space, uint32_t id);
 uint64_t *tide_slot_scratch(struct tide_slot *slot);
 void tide_found_snapshot(struct tide_slot *slot);
 
+/* Any tracker whose log is sparse: pages of one word of 64 (bit i is page
+ * 64 * word + i), found in the live bitmap if it is manual, else taken. */
+void tide_found_bits(struct tide_slot *slot, uint64_t word, uint64_t bits);
+
 /* The other trackers: pages that were taken from the mechanism. */
 void tide_found_words(struct tide_slot *slot, const uint64_t *words);
 void tide_found_page(struct tide_slot *slot, uint64_t page);
