@@ -2,7 +2,7 @@
 /*
  * arrival.c - the destination side: a VM grows from a migration stream
  *
- * KVM and the tracker come first, then each slot when it is announced, then,
+ * The machine and the tracker come first, then each slot when it is announced, then,
  * from VMSTATE_VM, what the source's config says, and the vCPUs.  The stream
  * is not trusted: every piece is held against what came before it, and the
  * guest starts only when nothing is missing.
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "vmm/machine.h"
 #include "vmm/vm.h"
 #include "vmm/vmstate.h"
 
@@ -104,14 +105,19 @@ static int load_vm(struct arrival *arrival, const struct vmstate_vm *state)
 	return vm_configure(vm, state->params_gpa);
 }
 
-static int load_vcpu(struct arrival *arrival, uint32_t index,
-		     const struct vmstate_vcpu *state)
+/* Copied, because nothing is said about data's alignment. */
+static int load_vcpu(struct arrival *arrival, uint32_t index, const void *data,
+		     size_t nbytes)
 {
+	struct tide_vm *vm = arrival->vm;
+	_Alignas(8) uint8_t state[MACHINE_STATE_MAX];
 	int err;
 
-	if (index != arrival->vcpus || index >= arrival->vm->vcpu_count)
+	if (nbytes != vm->machine->state_bytes || index != arrival->vcpus ||
+	    index >= vm->vcpu_count)
 		return -EINVAL;
-	err = vmstate_load_vcpu(&arrival->vm->vcpu[index], state);
+	memcpy(state, data, nbytes);
+	err = vm->machine->load(&vm->vcpu[index], state);
 	if (!err)
 		arrival->vcpus++;
 	return err;
@@ -121,18 +127,14 @@ static int load(void *opaque, const char *name, uint32_t index,
 		const void *data, size_t nbytes)
 {
 	struct arrival *arrival = opaque;
-	struct vmstate_vcpu vcpu;
 	struct vmstate_vm vm;
 
-	/* Copied, because nothing is said about data's alignment. */
 	if (strcmp(name, VMSTATE_VM) == 0 && nbytes == sizeof(vm)) {
 		memcpy(&vm, data, sizeof(vm));
 		return load_vm(arrival, &vm);
 	}
-	if (strcmp(name, VMSTATE_VCPU) == 0 && nbytes == sizeof(vcpu)) {
-		memcpy(&vcpu, data, sizeof(vcpu));
-		return load_vcpu(arrival, index, &vcpu);
-	}
+	if (strcmp(name, arrival->vm->machine->state_name) == 0)
+		return load_vcpu(arrival, index, data, nbytes);
 	return -EINVAL;
 }
 

@@ -5,6 +5,7 @@
  * In the first MiB, below the image: the GDT and the page tables.
  */
 #include "tracker/long_mode.h"
+#include "vmm/kvm_machine.h"
 #include "vmm/vm.h"
 
 #define GIB_PAGES ((uint64_t)1 << 18)

@@ -3,15 +3,15 @@
  * device.c - a device model that writes to guest memory, and says so
  *
  * A thread that goes round the device's pages and leaves the number of the
- * write in the first word of each, and its complement in the last: first both
- * stores, then one mark over the two.  The count of writes is its whole
+ * write in the first word of each, and its complement in the last: first the
+ * write, then one mark over the page.  The count of writes is its whole
  * state, and tells what each page must hold.
  */
 #include <errno.h>
-#include <tidemark/mark.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "vmm/machine.h"
 #include "vmm/vm.h"
 
 #define PERIOD_NS 2000000ull
@@ -32,12 +32,14 @@ uint64_t device_page(uint64_t count)
 
 static int write_page(struct tide_vm *vm, uint64_t count)
 {
+	const uint64_t page[PAGE_WORDS] = {
+		[0] = count,
+		[PAGE_WORDS - 1] = ~count,
+	};
 	uint64_t gfn = GUEST_DEVICE_GFN + device_page(count);
-	uint64_t *page = (void *)(vm->base + (gfn << TIDE_PAGE_SHIFT));
 
-	page[0] = count;
-	page[PAGE_WORDS - 1] = ~count;
-	return tide_mark_host(vm->space, page, TIDE_PAGE_SIZE);
+	return vm->machine->write(vm, gfn << TIDE_PAGE_SHIFT, page,
+				  sizeof(page));
 }
 
 /* Under vm->lock. */

@@ -7,7 +7,8 @@
  * Each vCPU writes pages in an order that is known beforehand and counts its
  * writes, so its count says what every page of its own must hold, and several
  * counts what a shared page must.  A write that is done and not yet counted
- * shows in the vCPU's instruction pointer (enum guest_rip).  Nothing is left
+ * shows in the vCPU's instruction pointer (enum guest_rip; a software CPU
+ * stops where there is none).  Nothing is left
  * to tolerate: a page that is one write old, or new, or has one wrong bit
  * anywhere, fails.
  *
@@ -30,14 +31,13 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <linux/kvm.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "base/bits.h"
+#include "vmm/machine.h"
 #include "vmm/vm.h"
 
 #define PAGE_WORDS (TIDE_PAGE_SIZE / sizeof(uint64_t))
@@ -71,19 +71,17 @@ static int read_counts(struct oracle *oracle, const struct vcpu *vcpu)
 {
 	const struct guest_params *params = oracle->vm->params;
 	const struct guest_vcpu *counts = &params->vcpu[vcpu->index];
-	struct kvm_regs regs;
+	enum guest_rip rip;
+	int err = vcpu->vm->machine->in_flight(vcpu, &rip);
 
-	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs))
-		return -errno;
+	if (err)
+		return err;
 	oracle->writes[vcpu->index] =
-		counts->writes + (regs.rip == params->rip[GUEST_RIP_BYTE] ||
-				  regs.rip == params->rip[GUEST_RIP_LOCKED] ||
-				  regs.rip == params->rip[GUEST_RIP_WORD] ||
-				  regs.rip == params->rip[GUEST_RIP_STAMP]);
-	oracle->filled[vcpu->index] =
-		counts->filled + (regs.rip == params->rip[GUEST_RIP_FILL]);
-	oracle->half_written[vcpu->index] =
-		regs.rip == params->rip[GUEST_RIP_ITERATION];
+		counts->writes +
+		(rip == GUEST_RIP_BYTE || rip == GUEST_RIP_LOCKED ||
+		 rip == GUEST_RIP_WORD || rip == GUEST_RIP_STAMP);
+	oracle->filled[vcpu->index] = counts->filled + (rip == GUEST_RIP_FILL);
+	oracle->half_written[vcpu->index] = rip == GUEST_RIP_ITERATION;
 	return 0;
 }
 
@@ -392,9 +390,10 @@ static int check_vcpus(struct oracle *oracle)
 
 		if (vcpu->error) {
 			oracle_say(oracle->message, oracle->message_size,
-				   "vCPU %" PRIu32 " is dead: KVM exit %" PRIu32
+				   "vCPU %" PRIu32 " is dead: %s exit %" PRIu32
 				   ", error %d",
-				   v, vcpu->reason, -vcpu->error);
+				   v, vcpu->vm->machine->name, vcpu->reason,
+				   -vcpu->error);
 			return 1;
 		}
 		err = read_counts(oracle, vcpu);

@@ -4,40 +4,29 @@
  *
  * Theory of operation
  * -------------------
- * The order matters: VM, space, tracker (a dirty ring must be on before the
+ * The order matters: machine, space, tracker (a dirty ring must be on before the
  * first vCPU exists), slots, vCPUs, threads.  A destination goes the same way
  * in the same order, with the slots and the vCPUs' state from the stream
  * (arrival.c).
  *
  * The caller's side changes running and quit and waits on left; the threads
- * wait on go.  Both under one lock, which nobody holds inside KVM_RUN.
+ * wait on go.  Both under one lock, which nobody holds inside the guest.
  *
  * Invariants
  *   I1  not running, and no call to stop under way: every thread is parked
  */
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/kvm.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <tidemark/mark.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/atomic.h"
-#include "vmm/elf_load.h"
-#include "vmm/image.h"
+#include "vmm/machine.h"
 #include "vmm/vm.h"
 
 #define HUGE_SIZE ((size_t)2 << 20)
-
-/* In the hole: three pages that KVM wants for itself on old Intel CPUs. */
-#define TSS_GPA 0xfffbd000ul
-
-#define CPUID_ENTRIES 256u
 
 void vm_signals_block(sigset_t *ret_old)
 {
@@ -108,49 +97,11 @@ static int reserve(struct tide_vm *vm, uint64_t bytes)
 	return 0;
 }
 
-/* Asked once and early: it takes KVM 0.3 ms, and at a destination the vCPUs
- * are made while the guest is down. */
-static int get_cpuid(struct tide_vm *vm)
-{
-	vm->cpuid = calloc(1, sizeof(*vm->cpuid) +
-				      CPUID_ENTRIES *
-					      sizeof(struct kvm_cpuid_entry2));
-	if (!vm->cpuid)
-		return -ENOMEM;
-	vm->cpuid->nent = CPUID_ENTRIES;
-	return ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, vm->cpuid) ? -errno
-								     : 0;
-}
-
-static int open_kvm(struct tide_vm *vm)
-{
-	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (vm->kvm_fd < 0)
-		return -errno;
-	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
-	if (vm->vm_fd < 0)
-		return -errno;
-	/* Only Intel CPUs without "unrestricted guest" need it, and what they
-	 * lack then shows when a vCPU runs. */
-	(void)ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, TSS_GPA);
-	return get_cpuid(vm);
-}
-
 static int open_space(struct tide_vm *vm)
 {
-	struct tide_kvm_config kvm = {
-		.size = sizeof(kvm),
-		.vm_fd = vm->vm_fd,
-		.chunk_pages = vm->config.chunk_pages,
-		.ring_entries = vm->config.ring_entries,
-		.sync_vcpus = vcpu_sync_all,
-		.opaque = vm,
-	};
 	int err = tide_space_create(&vm->space);
 
-	if (err || vm->config.tracker == TIDE_TRACKER_NONE)
-		return err;
-	return tide_space_attach(vm->space, vm->config.tracker, &kvm);
+	return err ? err : vm->machine->attach(vm);
 }
 
 int vm_open(struct tide_vm **ret_vm, uint64_t memory_end,
@@ -162,6 +113,7 @@ int vm_open(struct tide_vm **ret_vm, uint64_t memory_end,
 	if (!vm)
 		return -ENOMEM;
 	vm->config = *config;
+	vm->machine = machine_of(config->tracker);
 	vm->kvm_fd = -1;
 	vm->vm_fd = -1;
 	for (uint32_t i = 0; i < GUEST_VCPUS_MAX; i++)
@@ -173,7 +125,7 @@ int vm_open(struct tide_vm **ret_vm, uint64_t memory_end,
 	}
 	err = reserve(vm, memory_end);
 	if (!err)
-		err = open_kvm(vm);
+		err = vm->machine->open(vm);
 	if (!err)
 		err = open_space(vm);
 	if (err) {
@@ -182,23 +134,6 @@ int vm_open(struct tide_vm **ret_vm, uint64_t memory_end,
 	}
 	*ret_vm = vm;
 	return 0;
-}
-
-/* Without a tracker nobody else tells KVM. */
-static int set_region(const struct tide_vm *vm, uint32_t id, uint64_t gpa,
-		      uint64_t bytes)
-{
-	struct kvm_userspace_memory_region region = {
-		.slot = id,
-		.guest_phys_addr = gpa,
-		.memory_size = bytes,
-		.userspace_addr = (uintptr_t)(vm->base + gpa),
-	};
-
-	if (vm->config.tracker != TIDE_TRACKER_NONE)
-		return 0;
-	return ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) ? -errno
-								     : 0;
 }
 
 int vm_add_slot(struct tide_vm *vm, uint32_t id, uint64_t first_gfn,
@@ -214,14 +149,16 @@ int vm_add_slot(struct tide_vm *vm, uint32_t id, uint64_t first_gfn,
 		.npages = npages,
 		.host = vm->base + gpa,
 	};
-	int err;
+	int err = 0;
 
 	assert(gpa + bytes <= vm->span);
 	if (mprotect(slot.host, bytes, PROT_READ | PROT_WRITE))
 		return -errno;
 	/* Advice only: without huge pages everything works, more slowly. */
 	(void)madvise(slot.host, bytes, MADV_HUGEPAGE);
-	err = set_region(vm, id, gpa, bytes);
+	/* Then nobody else tells the machine. */
+	if (vm->config.tracker == TIDE_TRACKER_NONE)
+		err = vm->machine->add_memory(vm, id, gpa, bytes);
 	if (err)
 		return err;
 	return tide_slot_add(vm->space, &slot);
@@ -282,25 +219,6 @@ int vm_start_threads(struct tide_vm *vm)
 	return err;
 }
 
-static int boot(struct tide_vm *vm)
-{
-	struct elf_image image;
-	int err = elf_load(tide_guest_begin,
-			   (size_t)(tide_guest_end - tide_guest_begin),
-			   vm->base, &image);
-
-	if (err)
-		return err;
-	boot_write_tables(vm->base, vm->layout.end_gfn);
-	err = vm_configure(vm, image.params_gpa);
-	if (err)
-		return err;
-	vm_params_set(vm->params, &vm->config, &vm->layout);
-	for (uint32_t i = 0; i < vm->vcpu_count && !err; i++)
-		err = boot_set_vcpu(&vm->vcpu[i], image.entry);
-	return err;
-}
-
 int tide_vm_create(const struct tide_vm_config *config, struct tide_vm **ret_vm)
 {
 	struct tide_vm_config taken;
@@ -317,7 +235,7 @@ int tide_vm_create(const struct tide_vm_config *config, struct tide_vm **ret_vm)
 	vm->layout = layout;
 	err = add_slots(vm);
 	if (!err)
-		err = boot(vm);
+		err = vm->machine->boot(vm);
 	if (!err)
 		err = vm_start_threads(vm);
 	if (err) {
@@ -350,14 +268,10 @@ void tide_vm_destroy(struct tide_vm *vm)
 	tide_space_destroy(vm->space);
 	for (uint32_t i = 0; i < GUEST_VCPUS_MAX; i++)
 		vcpu_destroy(&vm->vcpu[i]);
-	if (vm->vm_fd >= 0)
-		(void)close(vm->vm_fd); /* nothing is buffered */
-	if (vm->kvm_fd >= 0)
-		(void)close(vm->kvm_fd);
+	vm->machine->close(vm);
 	if (vm->base)
 		munmap(vm->base, vm->span);
 	fini_lock(vm);
-	free(vm->cpuid);
 	free(vm);
 }
 

@@ -23,6 +23,9 @@
 
 struct kvm_cpuid2;
 struct kvm_run;
+struct machine;
+struct soft_vcpu;
+struct tide_mmu;
 
 #define VM_MEMORY_MIN (16ull << 20)
 #define VM_MEMORY_MAX (128ull << 30) /* what the boot page tables can map */
@@ -32,29 +35,32 @@ struct kvm_run;
 enum vcpu_place {
 	VCPU_PARKED, /* waits for run or quit; its state may be read */
 	VCPU_HOST,   /* in its thread, outside the guest */
-	VCPU_GUEST   /* about to enter, inside, or just out of KVM_RUN */
+	VCPU_GUEST   /* about to enter, inside, or just out of the guest */
 };
 
 struct vcpu {
 	/* Constant after create. */
 	struct tide_vm *vm;
 	uint32_t index;
+	pthread_t thread;
+	bool has_thread;
+	/* Of machine_kvm. */
 	int fd;
 	struct kvm_run *run;
 	size_t run_bytes;
-	pthread_t thread;
-	bool has_thread;
+	/* Of machine_soft; the vCPU's own thread, anybody when it is parked. */
+	struct soft_vcpu *soft;
 
 	/* Under vm->lock. */
 	enum vcpu_place place;
-	uint64_t exits;	 /* from KVM_RUN */
-	bool kicked;	 /* a signal is on its way, or pending */
+	uint64_t exits;	 /* from the guest */
+	bool kicked;	 /* it leaves the guest soon */
 	bool idle;	 /* script: nothing to do, or done */
 	int error;	 /* what stopped it for good, or 0 */
-	uint32_t reason; /* the KVM exit that came with it */
+	uint32_t reason; /* the machine's exit that came with it */
 
 	/* Its own thread; anybody's when it is parked. */
-	bool unfinished;      /* an instruction waits for the next KVM_RUN */
+	bool unfinished;      /* KVM: an instruction waits for the next run */
 	uint64_t pace_due_ns; /* when the next batch may begin */
 };
 
@@ -78,9 +84,13 @@ struct tide_vm {
 	/* Constant after create; at a destination, once the state has come. */
 	struct tide_vm_config config;
 	struct vm_layout layout;
+	const struct machine *machine;
+	/* Of machine_kvm. */
 	int kvm_fd;
 	int vm_fd;
 	struct kvm_cpuid2 *cpuid; /* for every vCPU */
+	/* Of machine_soft. */
+	struct tide_mmu *mmu;
 	uint8_t *base;
 	size_t span; /* bytes of address space at base */
 	struct tide_space *space;
@@ -134,14 +144,13 @@ int vcpu_create(struct tide_vm *vm, uint32_t index);
 int vcpu_start_thread(struct vcpu *vcpu);
 void vcpu_join(struct vcpu *vcpu);
 void vcpu_destroy(struct vcpu *vcpu);
-/* Under vm->lock: make it leave KVM_RUN if it is there. */
+/* Under vm->lock: make it leave the guest if it is there. */
 void vcpu_kick(struct vcpu *vcpu);
+/* Under vm->lock: the guest writes bytes to a port; may wait. */
+void vcpu_port_out(struct vcpu *vcpu, uint16_t port, const void *data,
+		   size_t nbytes);
 /* tide_kvm_config.sync_vcpus; the argument is the VM. */
 void vcpu_sync_all(void *opaque);
-
-/* boot.c */
-void boot_write_tables(uint8_t *base, uint64_t end_gfn);
-int boot_set_vcpu(const struct vcpu *vcpu, uint64_t entry);
 
 /* device.c */
 int device_start_thread(struct tide_vm *vm);

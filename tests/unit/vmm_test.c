@@ -22,6 +22,7 @@
 #include "test_support.h"
 #include "vmm/elf_load.h"
 #include "vmm/image.h"
+#include "vmm/kvm_machine.h"
 #include "vmm/vm.h"
 #include "vmm/vmstate.h"
 
@@ -750,16 +751,16 @@ static void arrived_guest_goes_on(void **state)
 
 static void vcpu_state_comes_back_as_it_was(void **state)
 {
-	struct vmstate_vcpu saved, loaded;
+	struct kvm_state saved, loaded;
 	struct tide_vm *from, *to;
 
 	(void)state;
 	need_kvm("vCPU state");
 	from = ran(TIDE_WORKLOAD_RANDOM, 1);
 	to = ran(TIDE_WORKLOAD_WALKER, 1);
-	assert_int_equal(vmstate_save_vcpu(&from->vcpu[0], &saved), 0);
-	assert_int_equal(vmstate_load_vcpu(&to->vcpu[0], &saved), 0);
-	assert_int_equal(vmstate_save_vcpu(&to->vcpu[0], &loaded), 0);
+	assert_int_equal(kvm_state_save(&from->vcpu[0], &saved), 0);
+	assert_int_equal(kvm_state_load(&to->vcpu[0], &saved), 0);
+	assert_int_equal(kvm_state_save(&to->vcpu[0], &loaded), 0);
 	assert_memory_equal(&saved.regs, &loaded.regs, sizeof(saved.regs));
 	assert_memory_equal(&saved.sregs, &loaded.sregs, sizeof(saved.sregs));
 	assert_memory_equal(&saved.fpu, &loaded.fpu, sizeof(saved.fpu));
@@ -767,7 +768,7 @@ static void vcpu_state_comes_back_as_it_was(void **state)
 			    sizeof(saved.events));
 	assert_true(loaded.tsc >= saved.tsc);
 	saved.version++;
-	assert_int_equal(vmstate_load_vcpu(&to->vcpu[0], &saved), -EINVAL);
+	assert_int_equal(kvm_state_load(&to->vcpu[0], &saved), -EINVAL);
 	tide_vm_destroy(from);
 	tide_vm_destroy(to);
 }
@@ -851,18 +852,18 @@ static int save_forged_vm(struct tide_migrate *migrate,
 static int save_forged(void *opaque, struct tide_migrate *migrate)
 {
 	const struct forger *forger = opaque;
-	struct vmstate_vcpu vcpu;
+	struct kvm_state vcpu;
 	int err = save_forged_vm(migrate, forger);
 
 	if (!err && forger->forgery == FORGE_TWICE)
 		err = save_forged_vm(migrate, forger);
 	if (err || forger->forgery == FORGE_NO_VCPU)
 		return err;
-	err = vmstate_save_vcpu(&forger->vm->vcpu[0], &vcpu);
+	err = kvm_state_save(&forger->vm->vcpu[0], &vcpu);
 	vcpu.version += forger->forgery == FORGE_VCPU_VERSION;
 	if (err)
 		return err;
-	return tide_migrate_put_state(migrate, VMSTATE_VCPU,
+	return tide_migrate_put_state(migrate, KVM_STATE_NAME,
 				      forger->forgery == FORGE_VCPU_INDEX,
 				      &vcpu, sizeof(vcpu));
 }
