@@ -3,8 +3,8 @@
  * bitmap.h - an atomic dirty bitmap with summary levels
  *
  * Any number of threads mark, one at a time takes.  Two summary levels above
- * the bits make an empty take cost nbits / 2^18 words and a sparse one what
- * its dirty words cost.
+ * the bits make an empty take cost nbits / 2^17 words and a sparse one what
+ * its dirty words cost.  A long range is set without its words being touched.
  *
  * Threads.  "-" may run at the same time, "X" the caller must serialise:
  *
@@ -12,6 +12,8 @@
  *     mark/set      -         -          -        X
  *     test/peek     -         -          -        X
  *     take/clear    -         -          X        X
+ *
+ * A peek beside a take may miss what that take finds.
  *
  * Progress.  mark, set and test are wait-free.  Only init allocates.
  */
@@ -35,6 +37,9 @@ struct tide_bitmap {
 	/* level[0]: the bits.  Bit w of level n + 1 is set whenever word w of
 	 * level n is not 0 (it may be set when that is 0). */
 	_Atomic uint64_t *level[TIDE_BITMAP_LEVELS];
+	/* As level 2, a bit for each word of level 1, 4096 bits: they are all
+	 * set, whatever level 0 says. */
+	_Atomic uint64_t *full;
 };
 
 /* All clear.  Return: 0; -EINVAL for no bits; -ENOMEM. */
@@ -44,7 +49,7 @@ void tide_bitmap_fini(struct tide_bitmap *bitmap);
 /* The slow half of tide_bitmap_mark: sets the bit on every level. */
 void tide_bitmap_set(struct tide_bitmap *bitmap, uint64_t bit);
 
-/* Sets bits [first, first + count), a word at a time. */
+/* Sets bits [first, first + count): 2^18 at a time where it can, or a word. */
 void tide_bitmap_set_range(struct tide_bitmap *bitmap, uint64_t first,
 			   uint64_t count);
 

@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "log/bitmap.h"
 #include "test_support.h"
@@ -120,6 +122,122 @@ static void test_and_not(void **state)
 	free(taken.count);
 }
 
+/* Of @bitmap's bits that are set, by peek, those that @model has not and the
+ * other way round. */
+static void check_peek(const struct tide_bitmap *bitmap, struct taken *seen,
+		       const uint8_t *model)
+{
+	memset(seen->count, 0, seen->nbits);
+	tide_bitmap_peek(bitmap, count_bits, seen);
+	assert_memory_equal(seen->count, model, seen->nbits);
+}
+
+#define RUN 4096u
+
+/* Whole runs, and what is cut out of them. */
+static void test_full_runs(void **state)
+{
+	static const struct {
+		uint64_t first, count;
+	} ranges[] = {
+		{ 0, RUN },
+		{ RUN, 3 * RUN },
+		{ 1, 2 * RUN },
+		{ RUN - 1, RUN + 2 },
+		{ 0, 5 * RUN + 77 },
+		{ 5 * RUN, 77 },
+		{ 4 * RUN + 1, RUN },
+		{ RUN / 2, RUN },
+		{ 3 * RUN, 2 * RUN + 76 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		struct tide_bitmap bitmap;
+		struct taken taken = { .nbits = 5 * RUN + 77 };
+		uint8_t *model = calloc(taken.nbits, 1);
+		const uint64_t cut = ranges[i].first + ranges[i].count / 2;
+
+		taken.count = calloc(taken.nbits, 1);
+		assert_int_equal(tide_bitmap_init(&bitmap, taken.nbits), 0);
+		tide_bitmap_set_range(&bitmap, ranges[i].first,
+				      ranges[i].count);
+		memset(model + ranges[i].first, 1, ranges[i].count);
+		assert_false(tide_bitmap_looks_empty(&bitmap));
+		check_peek(&bitmap, &taken, model);
+		tide_bitmap_mark(&bitmap, cut, true);
+		assert_true(tide_bitmap_and_not(&bitmap, cut / 64,
+						1ull << cut % 64) ==
+			    1ull << cut % 64);
+		assert_true(tide_bitmap_and_not(&bitmap, cut / 64,
+						1ull << cut % 64) == 0);
+		model[cut] = 0;
+		for (uint64_t bit = 0; bit < taken.nbits; bit++)
+			assert_int_equal(tide_bitmap_test(&bitmap, bit),
+					 model[bit]);
+		check_peek(&bitmap, &taken, model);
+		memset(taken.count, 0, taken.nbits);
+		assert_int_equal(tide_bitmap_take(&bitmap, count_bits, &taken),
+				 ranges[i].count - 1);
+		assert_memory_equal(taken.count, model, taken.nbits);
+		assert_true(tide_bitmap_looks_empty(&bitmap));
+		tide_bitmap_fini(&bitmap);
+		free(taken.count);
+		free(model);
+	}
+}
+
+/* Pages of the bitmap's memory that exist. */
+static size_t resident(const struct tide_bitmap *bitmap)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	const size_t npages = bitmap->nwords[0] * 8 / page;
+	unsigned char *in = malloc(npages);
+	size_t n = 0;
+
+	assert_int_equal(
+		mincore((void *)(uintptr_t)bitmap->level[0], npages * page, in),
+		0);
+	for (size_t i = 0; i < npages; i++)
+		n += in[i] & 1;
+	free(in);
+	return n;
+}
+
+static void ignore_bits(void *opaque, uint64_t word, uint64_t bits)
+{
+	(void)opaque;
+	(void)word;
+	(void)bits;
+}
+
+/* Nearly 2^30 pages are 128 MiB of bits.  Twice: memory that was freed is as good as
+ * new. */
+static void test_lazy(void **state)
+{
+	const uint64_t nbits = (1u << 30) - 5; /* the last run is short */
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct tide_bitmap bitmap;
+
+		assert_int_equal(tide_bitmap_init(&bitmap, nbits), 0);
+		assert_int_equal(resident(&bitmap), 0);
+		tide_bitmap_set_range(&bitmap, 0, nbits);
+		assert_true(tide_bitmap_test(&bitmap, nbits / 3));
+		assert_int_equal(resident(&bitmap), 0);
+		assert_int_equal(tide_bitmap_take(&bitmap, ignore_bits, NULL),
+				 nbits);
+		assert_int_equal(resident(&bitmap), 0);
+		tide_bitmap_set(&bitmap, nbits / 2);
+		tide_bitmap_set_range(&bitmap, nbits / 3, 2 * RUN);
+		assert_int_equal(tide_bitmap_take(&bitmap, ignore_bits, NULL),
+				 2 * RUN + 1);
+		assert_in_range(resident(&bitmap), 1, 4);
+		tide_bitmap_fini(&bitmap);
+	}
+}
+
 static void test_against_model(void **state)
 {
 	uint64_t seed = test_seed();
@@ -135,7 +253,7 @@ static void test_against_model(void **state)
 
 		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
 		bit = (seed >> 20) % taken.nbits;
-		n = (seed >> 40) % 200;
+		n = (seed >> 40) % (seed >> 56 & 15 ? 200 : 20000);
 		if (n > taken.nbits - bit)
 			n = taken.nbits - bit;
 		switch (seed >> 61) {
@@ -151,6 +269,7 @@ static void test_against_model(void **state)
 		case 2:
 			if (n)
 				break;
+			check_peek(&bitmap, &taken, model);
 			memset(taken.count, 0, taken.nbits);
 			(void)tide_bitmap_take(&bitmap, count_bits, &taken);
 			assert_memory_equal(taken.count, model, taken.nbits);
@@ -278,6 +397,77 @@ static void test_storm_light_fences(void **state)
 	storm(true);
 }
 
+#define RUN_WORDS (RUN / 64)
+
+/* Each writer fills its own run, again and again. */
+static void *write_and_fill(void *opaque)
+{
+	struct writer *writer = opaque;
+	struct shared *shared = writer->shared;
+
+	for (uint32_t round = 1; round <= ROUNDS; round++) {
+		/* Relaxed: the range orders it. */
+		atomic_store_explicit(&shared->data[writer->index], round,
+				      memory_order_relaxed);
+		tide_bitmap_set_range(&shared->bitmap,
+				      (uint64_t)writer->index * RUN, RUN);
+	}
+	/* RELEASE(test.filled) pairs with ACQUIRE(test.wait_filled). */
+	atomic_fetch_sub_explicit(&shared->running, 1, memory_order_release);
+	return NULL;
+}
+
+static void read_run(void *opaque, uint64_t word, uint64_t bits)
+{
+	struct shared *shared = opaque;
+
+	/* Relaxed: the take orders it. */
+	if (bits == ~0ull)
+		shared->seen[word] = atomic_load_explicit(
+			&shared->data[word / RUN_WORDS], memory_order_relaxed);
+}
+
+/* Takes all, or clears each word in its turn, which cuts runs up. */
+static void harvest_runs(struct shared *shared, uint32_t round)
+{
+	if (round & 1) {
+		(void)tide_bitmap_take(&shared->bitmap, read_run, shared);
+		return;
+	}
+	for (uint64_t word = 0; word < THREADS * RUN_WORDS; word++)
+		read_run(shared, word,
+			 tide_bitmap_and_not(&shared->bitmap, word, ~0ull));
+}
+
+static void test_storm_runs(void **state)
+{
+	struct shared *shared = calloc(1, sizeof(*shared));
+	struct writer writers[THREADS];
+	uint32_t running, round = 0;
+
+	(void)state;
+	assert_int_equal(tide_bitmap_init(&shared->bitmap, THREADS * RUN), 0);
+	atomic_init(&shared->running, THREADS);
+	for (uint32_t t = 0; t < THREADS; t++) {
+		writers[t] = (struct writer){ .shared = shared, .index = t };
+		pthread_create(&writers[t].thread, NULL, write_and_fill,
+			       &writers[t]);
+	}
+	do {
+		/* ACQUIRE(test.wait_filled) pairs with
+		 * RELEASE(test.filled). */
+		running = atomic_load_explicit(&shared->running,
+					       memory_order_acquire);
+		harvest_runs(shared, round++);
+	} while (running);
+	for (uint32_t word = 0; word < THREADS * RUN_WORDS; word++)
+		assert_int_equal(shared->seen[word], ROUNDS);
+	for (uint32_t t = 0; t < THREADS; t++)
+		pthread_join(writers[t].thread, NULL);
+	tide_bitmap_fini(&shared->bitmap);
+	free(shared);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,12 +479,18 @@ int main(void)
 		  NULL },
 		{ "and-not leaves a summary that lies harmlessly", test_and_not,
 		  NULL, NULL, NULL },
+		{ "whole runs, and what is cut out of them", test_full_runs,
+		  NULL, NULL, NULL },
+		{ "what is not written to does not exist", test_lazy, NULL,
+		  NULL, NULL },
 		{ "random calls match an array", test_against_model, NULL, NULL,
 		  NULL },
 		{ "writers and a taker, full fences: nothing is lost",
 		  test_storm_full_fences, NULL, NULL, NULL },
 		{ "writers and a taker, light fences: nothing is lost",
 		  test_storm_light_fences, NULL, NULL, NULL },
+		{ "runs filled, taken and cut at once: nothing is lost",
+		  test_storm_runs, NULL, NULL, NULL },
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
