@@ -25,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "migrate/xxh3.h"
+#include "base/xxh3.h"
 
 static size_t iov_size(const struct iovec *iov, uint32_t count)
 {

@@ -65,7 +65,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "migrate/xxh3.h"
+#include "base/xxh3.h"
 
 #define MAGIC 0x31534d54u /* "TMS1" in memory */
 
