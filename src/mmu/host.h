@@ -46,21 +46,26 @@ struct host_page {
 /*
  * The frame of the page at @host, brought in if need be; for @write alone in
  * its frame.  With a reference that backing_put gives back.  Takes the
- * backing's lock, may do I/O, may call the notifier.  No lock above it held.
- * Return: 0; -ENOMEM: no frame and no swap file; the disk's error; -EBADMSG;
- * -ETIMEDOUT.
+ * backing's lock, may do I/O, may call the notifier.  No lock below it held.
+ * Return: 0; -ENOMEM: no frame and no swap file, or every frame referenced;
+ * the disk's error; -EBADMSG; -ETIMEDOUT.
  */
 int backing_get(struct tide_backing *backing, uint64_t host, bool write,
 		struct host_page *ret_page);
 void backing_put(struct tide_backing *backing, uint64_t pfn);
 
 /* Lock-free (thread 2's gfn_to_pfn_atomic): a reference, if the page at @host
- * is in frame @pfn now and alone in it.  Until backing_put it stays so. */
+ * is in frame @pfn now and alone in it.  Until backing_put it stays so, or the
+ * page is discarded; then the frame stays the reference's own. */
 bool backing_pin(struct tide_backing *backing, uint64_t host, uint64_t pfn);
 
 /* A mapping that is being dropped had its D, or its A bit set.  Lock-free;
  * under the mmu_lock of a notifier call or at any time with a reference. */
 void backing_page_dirty(struct tide_backing *backing, uint64_t pfn);
 void backing_page_accessed(struct tide_backing *backing, uint64_t pfn);
+
+/* Asserts that pages, frames, references and counters agree; slow.  A test
+ * calls it at any time; with TIDE_CHECKS destroy does. */
+void backing_check(struct tide_backing *backing);
 
 #endif
