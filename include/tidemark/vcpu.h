@@ -50,19 +50,19 @@
 extern "C" {
 #define TIDE_ATOMIC(type) type
 #define TIDE_LOAD_RELAXED(type, from) \
-	__atomic_load_n((const type *)(from), __ATOMIC_RELAXED)
+	__atomic_load_n((const type *)(uintptr_t)(from), __ATOMIC_RELAXED)
 #define TIDE_STORE_RELAXED(type, to, value) \
-	__atomic_store_n((type *)(to), value, __ATOMIC_RELAXED)
+	__atomic_store_n((type *)(uintptr_t)(to), value, __ATOMIC_RELAXED)
 #else
 #include <stdatomic.h>
 #define TIDE_ATOMIC(type) _Atomic(type)
 /* Relaxed: the guest's own accesses; see "Memory order" above. */
-#define TIDE_LOAD_RELAXED(type, from)                       \
-	atomic_load_explicit((const _Atomic(type) *)(from), \
+#define TIDE_LOAD_RELAXED(type, from)                                  \
+	atomic_load_explicit((const _Atomic(type) *)(uintptr_t)(from), \
 			     memory_order_relaxed)
 /* Relaxed: as above. */
-#define TIDE_STORE_RELAXED(type, to, value)                         \
-	atomic_store_explicit((_Atomic(type) *)(to), (type)(value), \
+#define TIDE_STORE_RELAXED(type, to, value)                                    \
+	atomic_store_explicit((_Atomic(type) *)(uintptr_t)(to), (type)(value), \
 			      memory_order_relaxed)
 #endif
 
@@ -132,7 +132,8 @@ struct tide_paging {
 
 /* The rest is the library's; inline functions read it. */
 #define TIDE_TLB_ENTRIES 1024u
-#define TIDE_VCPU_IN_GUEST 1u /* of state; the other bits are requests */
+#define TIDE_VCPU_IN_GUEST 1u /* of state */
+#define TIDE_VCPU_REQUESTS 0xfeu
 
 struct tide_tlb_entry {
 	uint64_t tag;	 /* page address, and the generation in bits 3 to 11 */
@@ -193,7 +194,8 @@ TIDE_API int tide_vcpu_store_slow(struct tide_vcpu *vcpu, uint64_t gva,
  * guest mode; an exit reason; -EPERM. */
 static inline int tide_vcpu_safe_point(struct tide_vcpu *vcpu)
 {
-	if (__builtin_expect(TIDE_LOAD_RELAXED(uint32_t, &vcpu->state) ==
+	if (__builtin_expect((TIDE_LOAD_RELAXED(uint32_t, &vcpu->state) &
+			      (TIDE_VCPU_IN_GUEST | TIDE_VCPU_REQUESTS)) ==
 				     TIDE_VCPU_IN_GUEST,
 			     1))
 		return 0;

@@ -9,9 +9,9 @@
 #ifndef TIDE_BASE_PAUSE_POINT_H
 #define TIDE_BASE_PAUSE_POINT_H
 
-#ifdef TIDE_CHECKS
 #include "base/atomic.h"
 
+#ifdef TIDE_CHECKS
 /* @where: as in the tide_pause() call.  Set while nothing runs. */
 extern _Atomic(void (*)(const char *where)) tide_pause_hook;
 

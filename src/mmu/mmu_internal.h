@@ -136,7 +136,6 @@ struct mmu_vcpu {
 	struct shadow_page *root;
 
 	bool in_use;		 /* under slots_lock and mmu_lock */
-	_Atomic uint32_t acks;	 /* flushes that it has acknowledged */
 	_Atomic uintptr_t owner; /* thread in guest mode */
 	/* Counted by its own thread, read by others. */
 	_Atomic uint64_t faults_fast, faults_spurious, faults_slow,
@@ -161,7 +160,8 @@ struct tide_mmu {
 	_Atomic(struct mmu_vcpu *) vcpu[MMU_VCPUS_MAX];
 	_Atomic uint32_t vcpu_count; /* objects made */
 
-	_Atomic bool flush_owed; /* a flush failed; the next makes it good */
+	/* Flushes that failed, and those of them that a later one made good. */
+	_Atomic uint64_t flush_failed, flush_paid;
 
 	struct tide_lock mmu_lock;
 	/* Under mmu_lock; read without where atomic. */
@@ -186,7 +186,7 @@ struct tide_mmu {
 
 static inline struct mmu_vcpu *mmu_vcpu_of(struct tide_vcpu *vcpu)
 {
-	return (struct mmu_vcpu *)vcpu;
+	return (struct mmu_vcpu *)(void *)vcpu;
 }
 
 static inline void mmu_count(_Atomic uint64_t *counter)
@@ -211,6 +211,9 @@ static inline uint32_t mmu_slot_flags(const struct mmu_slot *slot)
 	 * logging on waits for a grace period before it protects. */
 	return atomic_load_explicit(&slot->flags, memory_order_relaxed);
 }
+
+/* dirty_calls.c */
+int mmu_slot_log_init(const struct tide_mmu *mmu, struct mmu_slot *slot);
 
 /* memslot.c */
 int mmu_slot_create(const struct tide_mmu *mmu, const struct mmu_region *region,
@@ -333,7 +336,9 @@ void mmu_mark_dirty(struct tide_mmu *mmu, struct mmu_vcpu *vcpu,
 /* flush.c */
 /* Return: 0; -ETIMEDOUT, and then it is owed. */
 int mmu_flush(struct tide_mmu *mmu);
-/* If one is owed. */
+/* One has failed, and none that began after it has succeeded. */
+bool mmu_is_flush_owed(const struct tide_mmu *mmu);
+/* Makes it good if so. */
 int mmu_flush_owed(struct tide_mmu *mmu);
 /* Drops the mmu_lock, after a flush if need_flush. */
 int mmu_unlock_flush(struct tide_mmu *mmu) TIDE_RELEASES(mmu->mmu_lock);
@@ -347,6 +352,7 @@ void mmu_vcpu_acknowledge(struct mmu_vcpu *vcpu);
 #define VCPU_KICK 4u
 #define VCPU_RING_FULL 8u
 #define VCPU_WAITER 16u
+#define VCPU_ACK 256u /* counts upwards from here */
 #define TLB_TAG_OUTSIDE (511u << 3)
 
 /* host_page.c; no lock held */
@@ -396,8 +402,6 @@ enum mmu_fault_result mmu_slow_fault(struct mmu_vcpu *vcpu,
 /* Fills in vcpu->exit.  Return: reason. */
 int mmu_exit_set(struct mmu_vcpu *vcpu, enum tide_exit_reason reason,
 		 enum tide_access what, uint64_t gva, uint64_t gpa);
-int mmu_translate(struct mmu_vcpu *vcpu, uint64_t gva, enum tide_access what,
-		  uint64_t *ret_gpa);
 
 /* emulate.c; outside guest mode, no lock.  What is done to at most 8 bytes
  * inside one page, or with COPY to any number inside one. */
@@ -411,12 +415,15 @@ struct mmu_write {
 };
 /* The access itself, at @host. */
 void mmu_write_do(struct mmu_write *write, uint8_t *host);
-/* Write, follow in the shadow page table, mark.  @vcpu NULL: the host.
+/* Write, follow in the shadow page table, mark; by @vcpu.
  * Return: 0; -EFAULT: no slot there, or a read-only one; the backing's
  * error. */
 int mmu_emulate_write(struct tide_mmu *mmu, struct mmu_vcpu *vcpu,
 		      uint32_t address_space, uint64_t gpa,
 		      struct mmu_write *write);
+/* The host wrote inside the page at @gpa: the shadow follows. */
+void mmu_follow_write(struct tide_mmu *mmu, uint32_t address_space,
+		      uint64_t gpa, uint32_t nbytes);
 
 /* notifier.c */
 extern const struct backing_notifier mmu_notifier;

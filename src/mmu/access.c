@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * access.c - what the vCPU's inline accesses do when they miss
+ *
+ * reach() gets a host address: from the shadow page table, else after a fast
+ * or a slow fault, for which the vCPU leaves guest mode, so that nobody who
+ * flushes waits for a fault, and a fault may wait for anybody.  The address
+ * stays valid until the vCPU's next safe point or fault.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "mmu/mmu_internal.h"
+
+/* Beside the exit reasons: outside guest mode; emulate.c has to do it. */
+#define REACH_EMULATE (-1000)
+
+static bool in_guest(const struct mmu_vcpu *vcpu)
+{
+	/* Relaxed: this thread's own bit. */
+	return atomic_load_explicit(&vcpu->public.state, memory_order_relaxed) &
+	       TIDE_VCPU_IN_GUEST;
+}
+
+static bool is_size(size_t nbytes)
+{
+	return nbytes == 1 || nbytes == 2 || nbytes == 4 || nbytes == 8;
+}
+
+static size_t to_page_end(uint64_t gva)
+{
+	return TIDE_PAGE_SIZE - gva % TIDE_PAGE_SIZE;
+}
+
+/* Outside guest mode.  Return: 0: try again; as reach(). */
+static int fault(struct mmu_vcpu *vcpu, uint64_t gva, enum tide_access what,
+		 uint64_t *ret_gpa)
+{
+	struct mmu_fault fault = { .gva = gva, .what = what };
+
+	/* A fault pushes a few entries: the page, and the guest's tables where
+	 * it sets A and D.  The reserve is for those (I12). */
+	if (vcpu->has_ring && tide_ring_soft_full(&vcpu->ring))
+		return mmu_exit_set(vcpu, TIDE_EXIT_RING_FULL, what, gva, 0);
+	if (mmu_fast_fault(vcpu, gva, what))
+		return 0;
+	switch (mmu_slow_fault(vcpu, &fault)) {
+	case MMU_FAULT_EXIT:
+		return (int)vcpu->exit.reason;
+	case MMU_FAULT_EMULATE:
+		*ret_gpa = fault.gpa;
+		return REACH_EMULATE;
+	case MMU_FAULT_FIXED:
+	default:
+		return 0;
+	}
+}
+
+/* Return: 0, in guest mode, and *@ret_at is a host address; an exit reason;
+ * -EPERM; REACH_EMULATE, and *@ret_at is a gpa. */
+static int reach(struct mmu_vcpu *vcpu, uint64_t gva, enum tide_access what,
+		 uint64_t *ret_at)
+{
+	int ret;
+
+	if (!in_guest(vcpu))
+		return -EPERM;
+	*ret_at = tide_vcpu_hit(&vcpu->public, gva, 1, what);
+	while (!*ret_at) {
+		*ret_at = mmu_tlb_fill(vcpu, gva, what);
+		if (*ret_at)
+			break;
+		mmu_vcpu_out_of_guest(vcpu);
+		ret = fault(vcpu, gva, what, ret_at);
+		if (ret)
+			return ret;
+		*ret_at = 0;
+		mmu_vcpu_into_guest(vcpu);
+	}
+	return 0;
+}
+
+/* An exit that the caller sees says how many bytes it was about. */
+static int leave(struct mmu_vcpu *vcpu, int ret, size_t nbytes)
+{
+	if (ret > 0)
+		vcpu->exit.nbytes = (uint32_t)nbytes;
+	return ret;
+}
+
+static uint8_t *pointer(uint64_t host)
+{
+	return (uint8_t *)(uintptr_t)host;
+}
+
+/* After REACH_EMULATE: outside guest mode; inside again if it returns 0. */
+static int emulate(struct mmu_vcpu *vcpu, uint64_t gva, uint64_t gpa,
+		   struct mmu_write *write)
+{
+	int err = mmu_emulate_write(vcpu->mmu, vcpu, vcpu->paging.address_space,
+				    gpa, write);
+
+	if (!err) {
+		mmu_vcpu_into_guest(vcpu);
+		return 0;
+	}
+	if (err == -EFAULT)
+		return mmu_exit_set(vcpu, TIDE_EXIT_MMIO, TIDE_ACCESS_WRITE,
+				    gva, gpa);
+	(void)mmu_exit_set(vcpu, TIDE_EXIT_ERROR, TIDE_ACCESS_WRITE, gva, gpa);
+	vcpu->exit.error = err;
+	return TIDE_EXIT_ERROR;
+}
+
+/* Inside one page. */
+static int write_in_page(struct mmu_vcpu *vcpu, uint64_t gva,
+			 struct mmu_write *write)
+{
+	uint64_t at;
+	int ret = reach(vcpu, gva, TIDE_ACCESS_WRITE, &at);
+
+	if (ret == REACH_EMULATE)
+		ret = emulate(vcpu, gva, at, write);
+	else if (!ret)
+		mmu_write_do(write, pointer(at));
+	return leave(vcpu, ret, write->nbytes);
+}
+
+static int read_in_page(struct mmu_vcpu *vcpu, uint64_t gva,
+			enum tide_access what, void *to, size_t nbytes)
+{
+	uint64_t at;
+	int ret = reach(vcpu, gva, what, &at);
+
+	if (!ret)
+		guest_copy(to, pointer(at), nbytes);
+	return leave(vcpu, ret, nbytes);
+}
+
+int tide_vcpu_load_slow(struct tide_vcpu *public, uint64_t gva, size_t nbytes,
+			enum tide_access access, uint64_t *ret_value)
+{
+	struct mmu_vcpu *vcpu = mmu_vcpu_of(public);
+	size_t first = to_page_end(gva);
+	uint64_t value = 0;
+	int ret;
+
+	if (!is_size(nbytes) ||
+	    (access != TIDE_ACCESS_READ && access != TIDE_ACCESS_FETCH))
+		return -EINVAL;
+	if (first > nbytes)
+		first = nbytes;
+	ret = read_in_page(vcpu, gva, access, &value, first);
+	if (!ret && first < nbytes)
+		ret = read_in_page(vcpu, gva + first, access,
+				   (uint8_t *)&value + first, nbytes - first);
+	if (!ret)
+		*ret_value = value;
+	return ret;
+}
+
+/* Both pages writable at once, in guest mode: after the second fault the first
+ * may be gone again.  Return: 0; as reach(). */
+static int reach_both(struct mmu_vcpu *vcpu, uint64_t gva, uint64_t next,
+		      uint64_t *ret_at, uint64_t *ret_next_at)
+{
+	for (;;) {
+		int ret = reach(vcpu, gva, TIDE_ACCESS_WRITE, ret_at);
+
+		if (!ret)
+			ret = reach(vcpu, next, TIDE_ACCESS_WRITE, ret_next_at);
+		if (ret)
+			return ret;
+		if (tide_vcpu_hit(&vcpu->public, gva, 1, TIDE_ACCESS_WRITE))
+			return 0;
+	}
+}
+
+/* One of the pages is a table of the guest's: piece by piece, after both were
+ * looked at. */
+static int store_pieces(struct mmu_vcpu *vcpu, uint64_t gva, size_t first,
+			struct mmu_write *write)
+{
+	struct mmu_write rest = *write;
+	uint64_t at;
+	int ret = reach(vcpu, gva + first, TIDE_ACCESS_WRITE, &at);
+
+	if (ret == REACH_EMULATE) {
+		mmu_vcpu_into_guest(vcpu);
+		ret = 0;
+	}
+	if (ret)
+		return leave(vcpu, ret, write->nbytes - first);
+	write->op = rest.op = MMU_OP_COPY;
+	write->from = &write->value;
+	rest.from = (const uint8_t *)&write->value + first;
+	rest.nbytes = write->nbytes - (uint32_t)first;
+	write->nbytes = (uint32_t)first;
+	ret = write_in_page(vcpu, gva, write);
+	return ret ? ret : write_in_page(vcpu, gva + first, &rest);
+}
+
+static int store_crossing(struct mmu_vcpu *vcpu, uint64_t gva, size_t first,
+			  struct mmu_write *write)
+{
+	uint64_t at, next_at;
+	int ret = reach_both(vcpu, gva, gva + first, &at, &next_at);
+
+	if (ret == REACH_EMULATE) {
+		mmu_vcpu_into_guest(vcpu);
+		return store_pieces(vcpu, gva, first, write);
+	}
+	if (ret)
+		return leave(vcpu, ret,
+			     vcpu->exit.gva == gva ? first
+						   : write->nbytes - first);
+	guest_copy(pointer(at), &write->value, first);
+	guest_copy(pointer(next_at), (const uint8_t *)&write->value + first,
+		   write->nbytes - first);
+	return 0;
+}
+
+int tide_vcpu_store_slow(struct tide_vcpu *public, uint64_t gva, size_t nbytes,
+			 uint64_t value)
+{
+	struct mmu_vcpu *vcpu = mmu_vcpu_of(public);
+	struct mmu_write write = { .op = MMU_OP_STORE,
+				   .nbytes = (uint32_t)nbytes,
+				   .value = value };
+
+	if (!is_size(nbytes))
+		return -EINVAL;
+	if (to_page_end(gva) < nbytes)
+		return store_crossing(vcpu, gva, to_page_end(gva), &write);
+	return write_in_page(vcpu, gva, &write);
+}
+
+int tide_vcpu_cmpxchg(struct tide_vcpu *public, uint64_t gva, size_t nbytes,
+		      uint64_t *expected, uint64_t desired)
+{
+	struct mmu_write write = { .op = MMU_OP_CMPXCHG,
+				   .nbytes = (uint32_t)nbytes,
+				   .value = desired,
+				   .expected = *expected };
+	int ret;
+
+	if (!is_size(nbytes) || gva % nbytes)
+		return -EINVAL;
+	ret = write_in_page(mmu_vcpu_of(public), gva, &write);
+	if (!ret)
+		*expected = write.expected;
+	return ret;
+}
+
+int tide_vcpu_fetch_add(struct tide_vcpu *public, uint64_t gva, size_t nbytes,
+			uint64_t addend, uint64_t *ret_old)
+{
+	struct mmu_write write = { .op = MMU_OP_FETCH_ADD,
+				   .nbytes = (uint32_t)nbytes,
+				   .value = addend };
+	int ret;
+
+	if (!is_size(nbytes) || gva % nbytes)
+		return -EINVAL;
+	ret = write_in_page(mmu_vcpu_of(public), gva, &write);
+	if (!ret)
+		*ret_old = write.expected;
+	return ret;
+}
+
+static int block(struct mmu_vcpu *vcpu, uint64_t gva, uint8_t *to,
+		 const uint8_t *from, size_t nbytes, size_t *ret_done)
+{
+	size_t done = 0;
+	int ret = 0;
+
+	if (nbytes && gva + nbytes - 1 < gva)
+		return -EINVAL;
+	if (!in_guest(vcpu))
+		return -EPERM;
+	while (!ret && done < nbytes) {
+		size_t n = to_page_end(gva + done);
+
+		if (n > nbytes - done)
+			n = nbytes - done;
+		if (to) {
+			ret = read_in_page(vcpu, gva + done, TIDE_ACCESS_READ,
+					   to + done, n);
+		} else {
+			struct mmu_write write = { .op = MMU_OP_COPY,
+						   .nbytes = (uint32_t)n,
+						   .from = from + done };
+
+			ret = write_in_page(vcpu, gva + done, &write);
+		}
+		if (!ret)
+			done += n;
+	}
+	if (ret_done)
+		*ret_done = done;
+	return ret;
+}
+
+int tide_vcpu_read(struct tide_vcpu *public, uint64_t gva, void *buffer,
+		   size_t nbytes, size_t *ret_done)
+{
+	return block(mmu_vcpu_of(public), gva, buffer, NULL, nbytes, ret_done);
+}
+
+int tide_vcpu_write(struct tide_vcpu *public, uint64_t gva, const void *buffer,
+		    size_t nbytes, size_t *ret_done)
+{
+	return block(mmu_vcpu_of(public), gva, NULL, buffer, nbytes, ret_done);
+}

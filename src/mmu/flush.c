@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * flush.c - guest mode, and making every vCPU forget its TLB
+ *
+ * Theory of operation
+ * -------------------
+ * A vCPU's state is one word: whether it is in guest mode, and what is asked of
+ * it.  Every change is a read-modify-write of that word, so enter and a request
+ * are ordered by the word itself: either the request comes first, and then
+ * enter sees it and flushes before the first access; or enter comes first, and
+ * then whoever asks sees guest mode and waits.  KVM has two words, mode and
+ * requests, and needs a full barrier on both sides between storing one and
+ * loading the other (store buffering; reference F11).
+ *
+ * A vCPU acknowledges at a safe point, in the same word, where it also counts
+ * that it did, after it has made its TLB's entries invalid.  What it did before is visible to whoever sees the
+ * acknowledgement: its writes, and its entries in logs.
+ *
+ * The waiter spins a little and then sleeps on the word (futex), since on a
+ * full machine the vCPU that it waits for may need this CPU.
+ *
+ * A vCPU that does not come to a safe point: after flush_timeout_ns the flush
+ * fails and is owed.  The request stays, so that vCPU will flush; but nobody
+ * may rely on it until a later flush has succeeded, and every call that needs
+ * one tries first what is owed.
+ *
+ * Synchronisation
+ *   guest.enter    into guest mode -> guest.request.  Request first: the vCPU
+ *                  sees the entries that were changed before it.
+ *   guest.leave    out of guest mode, or acknowledged -> guest.left: what the
+ *                  vCPU wrote and marked.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/pause_point.h"
+#include "mmu/mmu_internal.h"
+
+#define SPINS 200u
+#define GENERATION_LAST 510u /* 511 is "outside" */
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#endif
+}
+
+static void futex_wake(_Atomic uint32_t *word)
+{
+	int saved = errno;
+
+	(void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL,
+		      NULL, 0);
+	errno = saved;
+}
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t ns)
+{
+	struct timespec time = { .tv_sec = (time_t)(ns / 1000000000u),
+				 .tv_nsec = (long)(ns % 1000000000u) };
+	int saved = errno;
+
+	/* However it ends, the caller looks again. */
+	(void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &time, NULL,
+		      0);
+	errno = saved;
+}
+
+void mmu_vcpu_flush_own(struct mmu_vcpu *vcpu)
+{
+	if (vcpu->generation++ == GENERATION_LAST) {
+		/* The numbers come round: none may be left from before. */
+		memset(vcpu->public.tlb, 0, sizeof(vcpu->public.tlb));
+		vcpu->generation = 1;
+	}
+	if (vcpu->public.tlb_tag != TLB_TAG_OUTSIDE)
+		vcpu->public.tlb_tag = vcpu->generation << 3;
+}
+
+void mmu_vcpu_acknowledge(struct mmu_vcpu *vcpu)
+{
+	uint32_t old;
+
+	/* Relaxed: a request that comes later is for the next time. */
+	if (!(atomic_load_explicit(&vcpu->public.state, memory_order_relaxed) &
+	      VCPU_FLUSH))
+		return;
+	mmu_vcpu_flush_own(vcpu);
+	/* Relaxed: the exchange below checks it. */
+	old = atomic_load_explicit(&vcpu->public.state, memory_order_relaxed);
+	do {
+		/* ACQ_REL(guest.acknowledge) pairs with ACQ_REL(guest.request),
+		 * ACQUIRE(guest.left) and ACQ_REL(guest.wait).  Relaxed on
+		 * failure: it is tried again. */
+	} while (!atomic_compare_exchange_weak_explicit(
+		&vcpu->public.state, &old,
+		(old & ~(VCPU_FLUSH | VCPU_WAITER)) + VCPU_ACK,
+		memory_order_acq_rel, memory_order_relaxed));
+	if (old & VCPU_WAITER)
+		futex_wake(&vcpu->public.state);
+}
+
+void mmu_vcpu_into_guest(struct mmu_vcpu *vcpu)
+{
+	/* Relaxed: only to recognise ourselves in a flush. */
+	atomic_store_explicit(&vcpu->owner, (uintptr_t)pthread_self(),
+			      memory_order_relaxed);
+	/* ACQ_REL(guest.enter) pairs with ACQ_REL(guest.request) */
+	(void)atomic_fetch_or_explicit(&vcpu->public.state, TIDE_VCPU_IN_GUEST,
+				       memory_order_acq_rel);
+	vcpu->public.tlb_tag = vcpu->generation << 3;
+	mmu_vcpu_acknowledge(vcpu);
+}
+
+void mmu_vcpu_out_of_guest(struct mmu_vcpu *vcpu)
+{
+	uint32_t old;
+
+	vcpu->public.tlb_tag = TLB_TAG_OUTSIDE;
+	/* ACQ_REL(guest.leave) pairs with ACQ_REL(guest.request),
+	 * ACQUIRE(guest.left) and ACQ_REL(guest.wait) */
+	old = atomic_fetch_and_explicit(&vcpu->public.state,
+					~(TIDE_VCPU_IN_GUEST | VCPU_WAITER),
+					memory_order_acq_rel);
+	if (old & VCPU_WAITER)
+		futex_wake(&vcpu->public.state);
+}
+
+/* Since @before, the word as it was when we asked. */
+static bool acknowledged(uint32_t before, uint32_t state)
+{
+	return !(state & TIDE_VCPU_IN_GUEST) || !(state & VCPU_FLUSH) ||
+	       (state ^ before) >= VCPU_ACK;
+}
+
+static int wait_for(struct mmu_vcpu *vcpu, uint32_t before,
+		    uint64_t deadline_ns)
+{
+	for (uint32_t spins = 0;; spins++) {
+		/* ACQUIRE(guest.left) pairs with ACQ_REL(guest.leave) and
+		 * ACQ_REL(guest.acknowledge) */
+		uint32_t state = atomic_load_explicit(&vcpu->public.state,
+						      memory_order_acquire);
+		uint64_t now_ns;
+
+		if (acknowledged(before, state))
+			return 0;
+		if (spins < SPINS) {
+			relax();
+			continue;
+		}
+		now_ns = tide_now_ns();
+		if (now_ns >= deadline_ns)
+			return -ETIMEDOUT;
+		/* ACQ_REL(guest.wait) pairs with ACQ_REL(guest.leave) and
+		 * ACQ_REL(guest.acknowledge): it will be seen there, or they
+		 * here. */
+		state = atomic_fetch_or_explicit(
+			&vcpu->public.state, VCPU_WAITER, memory_order_acq_rel);
+		if (acknowledged(before, state))
+			return 0;
+		futex_wait(&vcpu->public.state, state | VCPU_WAITER,
+			   deadline_ns - now_ns);
+	}
+}
+
+/* Return: must be waited for; *@ret_before is for acknowledged(). */
+static bool request(struct mmu_vcpu *vcpu, uint32_t *ret_before)
+{
+	/* ACQ_REL(guest.request) pairs with ACQ_REL(guest.enter),
+	 * ACQ_REL(guest.leave) and ACQ_REL(guest.acknowledge) */
+	uint32_t old = atomic_fetch_or_explicit(&vcpu->public.state, VCPU_FLUSH,
+						memory_order_acq_rel);
+
+	*ret_before = old;
+	if (!(old & TIDE_VCPU_IN_GUEST))
+		return false;
+	/* Relaxed: nobody but we can have stored our own name there. */
+	if (atomic_load_explicit(&vcpu->owner, memory_order_relaxed) ==
+	    (uintptr_t)pthread_self()) {
+		mmu_vcpu_acknowledge(vcpu);
+		return false;
+	}
+	return true;
+}
+
+static void raise_to(_Atomic uint64_t *number, uint64_t value)
+{
+	/* Relaxed: the exchange checks it. */
+	uint64_t old = atomic_load_explicit(number, memory_order_relaxed);
+
+	while (value > old) {
+		/* RELEASE(owed.pay) pairs with ACQUIRE(owed.paid): what the
+		 * flush waited for.  Relaxed on failure: tried again. */
+		if (atomic_compare_exchange_weak_explicit(number, &old, value,
+							  memory_order_release,
+							  memory_order_relaxed))
+			return;
+	}
+}
+
+bool mmu_is_flush_owed(const struct tide_mmu *mmu)
+{
+	/* ACQUIRE(owed.paid) pairs with RELEASE(owed.pay).  Paid first: it is
+	 * never more than failed. */
+	uint64_t paid =
+		atomic_load_explicit(&mmu->flush_paid, memory_order_acquire);
+
+	/* ACQUIRE(owed.look) pairs with ACQ_REL(owed.fail) */
+	return atomic_load_explicit(&mmu->flush_failed, memory_order_acquire) !=
+	       paid;
+}
+
+int mmu_flush(struct tide_mmu *mmu)
+{
+	uint64_t begin_ns = tide_now_ns();
+	/* ACQUIRE(vcpus.seen) pairs with RELEASE(vcpus.made): a vCPU that is
+	 * made later enters later, and has an empty TLB. */
+	uint32_t count =
+		atomic_load_explicit(&mmu->vcpu_count, memory_order_acquire);
+	uint32_t before[MMU_VCPUS_MAX];
+	struct mmu_vcpu *wait[MMU_VCPUS_MAX];
+	uint32_t waits = 0;
+	uint64_t failed;
+	int err = 0;
+
+	/* ACQUIRE(owed.count) pairs with ACQ_REL(owed.fail): those failures are
+	 * made good if this succeeds. */
+	failed = atomic_load_explicit(&mmu->flush_failed, memory_order_acquire);
+	for (uint32_t i = 0; i < count; i++) {
+		/* ACQUIRE(vcpus.read) pairs with RELEASE(vcpus.made) */
+		struct mmu_vcpu *vcpu = atomic_load_explicit(
+			&mmu->vcpu[i], memory_order_acquire);
+
+		if (request(vcpu, &before[waits]))
+			wait[waits++] = vcpu;
+	}
+	tide_pause("flush.requested");
+	for (uint32_t i = 0; i < waits; i++) {
+		int ret = wait_for(wait[i], before[i],
+				   begin_ns + mmu->config.flush_timeout_ns);
+
+		if (!err)
+			err = ret;
+	}
+	if (err) {
+		/* ACQ_REL(owed.fail) pairs with ACQUIRE(owed.count) and
+		 * ACQUIRE(owed.look) */
+		(void)atomic_fetch_add_explicit(&mmu->flush_failed, 1,
+						memory_order_acq_rel);
+	} else {
+		raise_to(&mmu->flush_paid, failed);
+	}
+	mmu_count(&mmu->flushes);
+	raise_to(&mmu->flush_ns_max, tide_now_ns() - begin_ns);
+	return err;
+}
+
+int mmu_flush_owed(struct tide_mmu *mmu)
+{
+	return mmu_is_flush_owed(mmu) ? mmu_flush(mmu) : 0;
+}
+
+int mmu_unlock_flush(struct tide_mmu *mmu)
+{
+	int err = 0;
+
+	if (mmu->need_flush) {
+		mmu->need_flush = false;
+		err = mmu_flush(mmu);
+	}
+	tide_lock_release(&mmu->mmu_lock);
+	return err;
+}
+
+int mmu_flush_all(struct tide_mmu *mmu)
+{
+	return mmu_flush(mmu);
+}

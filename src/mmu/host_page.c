@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * host_page.c - the host's side of a guest page, and the host's own accesses
+ *
+ * A device writes first and marks afterwards.  It takes the mmu_lock only
+ * where the guest has page tables that are shadowed: then it must not fall
+ * between a table being read and its shadow being made.
+ *
+ *   shadow                                device
+ *   count the table (track.count)         write (the data)
+ *   fence           (track.fence)         fence (track.written)
+ *   read the table's entries              count? (track.look)
+ *
+ * At least one of the two sees the other (store buffering, K22): either the
+ * entries are read with the data in them, or the device sees the count and
+ * takes the lock, where the shadow is made to follow.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/rcu.h"
+#include "mmu/mmu_internal.h"
+
+int host_ref_get(struct tide_mmu *mmu, uint64_t host, bool backed, bool write,
+		 struct host_ref *ret_ref)
+{
+	struct host_page page = { host >> TIDE_PAGE_SHIFT, true };
+	int err = backed ? backing_get(mmu->config.backing, host, write, &page)
+			 : 0;
+
+	if (err)
+		return err;
+	*ret_ref = (struct host_ref){
+		.host = (uint8_t *)(uintptr_t)(page.pfn << TIDE_PAGE_SHIFT),
+		.pfn = page.pfn,
+		.writable = page.writable,
+		.held = backed
+	};
+	return 0;
+}
+
+void host_ref_put(struct tide_mmu *mmu, struct host_ref *ref)
+{
+	if (ref->held)
+		backing_put(mmu->config.backing, ref->pfn);
+	ref->held = false;
+}
+
+/* The largest power of two that divides all three, up to 8. */
+static size_t unit_of(uintptr_t to, uintptr_t from, size_t nbytes)
+{
+	uintptr_t all = to | from | nbytes | 8;
+
+	return all & (~all + 1);
+}
+
+static void copy_unit(uint8_t *to, const uint8_t *from, size_t unit)
+{
+	switch (unit) {
+	case 8:
+		TIDE_STORE_RELAXED(uint64_t, to,
+				   TIDE_LOAD_RELAXED(uint64_t, from));
+		break;
+	case 4:
+		TIDE_STORE_RELAXED(uint32_t, to,
+				   TIDE_LOAD_RELAXED(uint32_t, from));
+		break;
+	case 2:
+		TIDE_STORE_RELAXED(uint16_t, to,
+				   TIDE_LOAD_RELAXED(uint16_t, from));
+		break;
+	default:
+		TIDE_STORE_RELAXED(uint8_t, to,
+				   TIDE_LOAD_RELAXED(uint8_t, from));
+		break;
+	}
+}
+
+void guest_copy(void *to, const void *from, size_t nbytes)
+{
+	size_t unit = unit_of((uintptr_t)to, (uintptr_t)from, nbytes);
+
+	for (size_t at = 0; at < nbytes; at += unit)
+		copy_unit((uint8_t *)to + at, (const uint8_t *)from + at, unit);
+}
+
+struct place {
+	uint64_t host; /* of the page */
+	uint64_t page; /* in the slot */
+	bool backed;
+	bool readonly;
+};
+
+static int find(struct tide_mmu *mmu, uint64_t gpa, struct place *ret)
+{
+	uint64_t gfn = gpa >> TIDE_PAGE_SHIFT, base;
+	const struct mmu_slot *slot;
+
+	tide_rcu_lock();
+	slot = mmu_slot_at(mmu, 0, gfn, &base);
+	if (slot) {
+		ret->page = gfn - base;
+		ret->host = slot->host + ret->page * TIDE_PAGE_SIZE;
+		ret->backed = slot->backed;
+		ret->readonly = mmu_slot_flags(slot) & MMU_REGION_READONLY;
+	}
+	tide_rcu_unlock(&mmu->rcu_tag);
+	return slot ? 0 : -EFAULT;
+}
+
+static void mark(struct tide_mmu *mmu, uint64_t gpa)
+{
+	uint64_t gfn = gpa >> TIDE_PAGE_SHIFT, base;
+	struct mmu_slot *slot;
+
+	tide_rcu_lock();
+	slot = mmu_slot_at(mmu, 0, gfn, &base);
+	if (slot)
+		mmu_mark_dirty(mmu, NULL, slot, gfn - base);
+	tide_rcu_unlock(&mmu->rcu_tag);
+}
+
+/* Inside one page. */
+static int write_page(struct tide_mmu *mmu, uint64_t gpa, const uint8_t *from,
+		      size_t nbytes)
+{
+	struct host_ref ref;
+	struct place place;
+	uint64_t tables;
+	int err = find(mmu, gpa, &place);
+
+	if (err || place.readonly)
+		return -EFAULT;
+	err = host_ref_get(mmu, place.host, place.backed, true, &ref);
+	if (err)
+		return err;
+	guest_copy(ref.host + gpa % TIDE_PAGE_SIZE, from, nbytes);
+	if (place.backed)
+		backing_page_dirty(mmu->config.backing, ref.pfn);
+	/* SEQ_CST(track.written) pairs with SEQ_CST(track.fence) */
+	atomic_thread_fence(memory_order_seq_cst);
+	/* SEQ_CST(track.look) pairs with SEQ_CST(track.count) and
+	 * SEQ_CST(track.uncount) */
+	tables = atomic_load_explicit(&mmu->indirect_pages,
+				      memory_order_seq_cst);
+	host_ref_put(mmu, &ref);
+	if (tables)
+		mmu_follow_write(mmu, 0, gpa, (uint32_t)nbytes);
+	mark(mmu, gpa);
+	return 0;
+}
+
+static int read_page(struct tide_mmu *mmu, uint64_t gpa, uint8_t *to,
+		     size_t nbytes)
+{
+	struct host_ref ref;
+	struct place place;
+	int err = find(mmu, gpa, &place);
+
+	if (!err)
+		err = host_ref_get(mmu, place.host, place.backed, false, &ref);
+	if (err)
+		return err;
+	guest_copy(to, ref.host + gpa % TIDE_PAGE_SIZE, nbytes);
+	host_ref_put(mmu, &ref);
+	return 0;
+}
+
+static size_t to_page_end(uint64_t gpa, size_t nbytes)
+{
+	size_t rest = TIDE_PAGE_SIZE - gpa % TIDE_PAGE_SIZE;
+
+	return rest < nbytes ? rest : nbytes;
+}
+
+int tide_mmu_read(struct tide_mmu *mmu, uint64_t gpa, void *buffer,
+		  size_t nbytes)
+{
+	uint8_t *to = buffer;
+	int err = 0;
+
+	if (nbytes && gpa + nbytes - 1 < gpa)
+		return -EINVAL;
+	while (!err && nbytes) {
+		size_t n = to_page_end(gpa, nbytes);
+
+		err = read_page(mmu, gpa, to, n);
+		gpa += n;
+		to += n;
+		nbytes -= n;
+	}
+	return err;
+}
+
+int tide_mmu_write(struct tide_mmu *mmu, uint64_t gpa, const void *buffer,
+		   size_t nbytes)
+{
+	const uint8_t *from = buffer;
+	int err = 0;
+
+	if (nbytes && gpa + nbytes - 1 < gpa)
+		return -EINVAL;
+	while (!err && nbytes) {
+		size_t n = to_page_end(gpa, nbytes);
+
+		err = write_page(mmu, gpa, from, n);
+		gpa += n;
+		from += n;
+		nbytes -= n;
+	}
+	return err;
+}
