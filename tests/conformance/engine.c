@@ -121,11 +121,22 @@ static uint64_t slot_size(struct engine *e, uint32_t index)
 	return sizes[draw(e, sizeof(sizes) / sizeof(sizes[0]))];
 }
 
+static void *slot_memory(struct engine *e, uint64_t npages)
+{
+	void *host;
+
+	if (e->backend->memory)
+		return e->backend->memory(e->self, npages);
+	host = mmap(NULL, npages << TIDE_PAGE_SHIFT, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return host == MAP_FAILED ? NULL : host;
+}
+
 static int layout_create(struct engine *e)
 {
 	uint64_t gfn = FIRST_GFN;
 
-	e->owns_memory = true;
+	e->owns_memory = !e->backend->memory;
 	for (uint32_t i = 0; i < e->options->slots; i++) {
 		struct tide_slot_info *info = &e->place[i].info;
 		bool sparse = i == 0 && e->options->flags & CONFORM_SPARSE;
@@ -133,11 +144,8 @@ static int layout_create(struct engine *e)
 		info->id = i;
 		info->npages = slot_size(e, i);
 		info->first_gfn = sparse ? SPARSE_GFN : gfn;
-		info->host = mmap(NULL, info->npages << TIDE_PAGE_SHIFT,
-				  PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-				  -1, 0);
-		if (info->host == MAP_FAILED)
+		info->host = slot_memory(e, info->npages);
+		if (!info->host)
 			return -ENOMEM;
 		e->places++;
 		if (!sparse)
@@ -203,6 +211,8 @@ static int engine_create(struct engine *e)
 	if (err)
 		return err;
 	e->space = e->backend->space(e->self);
+	e->model.host_read = e->backend->host_read;
+	e->model.opaque = e->self;
 	if (e->backend->properties & CONFORM_FIXED)
 		return layout_take(e);
 	err = layout_create(e);
@@ -340,6 +350,15 @@ static int mark_by(struct engine *e, struct model_slot *slot, uint64_t first,
 	}
 }
 
+static int host_write(struct engine *e, uint8_t *at)
+{
+	if (e->backend->host_write)
+		return e->backend->host_write(e->self, at, &e->value,
+					      sizeof(e->value));
+	memcpy(at, &e->value, sizeof(e->value));
+	return 0;
+}
+
 /* Write first, mark afterwards, like every device. */
 static int device_write(struct engine *e, struct model_slot *slot,
 			uint64_t first, uint64_t count)
@@ -349,9 +368,16 @@ static int device_write(struct engine *e, struct model_slot *slot,
 	note(e, "device writes slot %u page %ju+%ju", slot->id,
 	     (uintmax_t)first, (uintmax_t)count);
 	e->value++;
-	for (uint64_t i = 0; i < count; i++)
-		memcpy(page_at(slot, first + i) + 4088, &e->value,
-		       sizeof(e->value));
+	for (uint64_t i = 0; i < count; i++) {
+		int err = host_write(e, page_at(slot, first + i) + 4088);
+
+		if (err && !e->faulty)
+			return broken(e, "host_write", err, 0);
+		if (err)
+			count = i; /* what was written is marked */
+	}
+	if (!count)
+		return 0;
 	result = mark_by(e, slot, first, count);
 	return marked(e, slot, first, count, result);
 }

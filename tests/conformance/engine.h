@@ -89,6 +89,16 @@ struct conform_backend {
 	void (*inject)(void *self, uint64_t random);
 	/* calm() - no more failures.  Return: how many since inject() */
 	uint32_t (*calm)(void *self);
+
+	/* memory() - for a slot of @npages, the backend's until destroy; NULL:
+	 * no more.  Without it the engine maps some. */
+	void *(*memory)(void *self, uint64_t npages);
+	/* Such memory may not be there for everybody.  Return: 0 or an error.
+	 * Without them it is. */
+	int (*host_read)(void *self, const void *host, void *buffer,
+			 size_t nbytes);
+	int (*host_write)(void *self, void *host, const void *buffer,
+			  size_t nbytes);
 };
 
 /**

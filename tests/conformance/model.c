@@ -205,13 +205,24 @@ void model_write(struct model *m, struct model_slot *slot, uint64_t page)
 			slot->view[c].state[page] |= MODEL_MUST | MODEL_MAY;
 }
 
-uint64_t model_content(const struct model_slot *slot, uint64_t page)
+uint64_t model_content(struct model *m, const struct model_slot *slot,
+		       uint64_t page)
 {
 	const uint8_t *at = slot->host + (page << TIDE_PAGE_SHIFT);
+	uint8_t copy[TIDE_PAGE_SIZE];
 	uint64_t sum = 0, word;
 
 	if (!slot->touched[page] && !slot->whole)
 		return 0;
+	if (m->host_read) {
+		int err = m->host_read(m->opaque, at, copy, sizeof(copy));
+
+		if (err) {
+			(void)model_fail(m, "host_read returned %d", err);
+			return 0;
+		}
+		at = copy;
+	}
 	for (size_t i = 0; i < TIDE_PAGE_SIZE; i += sizeof(word)) {
 		memcpy(&word, at + i, sizeof(word));
 		sum = (sum ^ word) * 0x9e3779b97f4a7c15u;
@@ -236,7 +247,7 @@ void model_client_open(struct model *m, int client, enum tide_start start)
 			continue;
 		view_create(s, view);
 		for (uint64_t i = 0; i < s->npages; i++) {
-			view->committed[i] = model_content(s, i);
+			view->committed[i] = model_content(m, s, i);
 			if (all && logged)
 				view->state[i] = MODEL_MUST | MODEL_MAY;
 			else if (all)
@@ -333,7 +344,7 @@ static int yield_page(struct model *m, int client, struct model_slot *slot,
 		*state &= MODEL_LATER;
 	*state |= MODEL_HANDED;
 	if (!slot->gone)
-		view->held[page] = model_content(slot, page);
+		view->held[page] = model_content(m, slot, page);
 	m->clients[client].yielded++;
 	return 0;
 }
@@ -526,7 +537,7 @@ int model_at_rest(struct model *m, int client)
 		if (s->gone || s->flags & TIDE_SLOT_UNLOGGED)
 			continue;
 		for (uint64_t i = 0; i < s->npages; i++)
-			if (view->committed[i] != model_content(s, i))
+			if (view->committed[i] != model_content(m, s, i))
 				return model_fail(
 					m,
 					"C4: client %d: slot %u page %ju "

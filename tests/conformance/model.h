@@ -65,6 +65,10 @@ struct model_client {
 };
 
 struct model {
+	/* How to read host memory; NULL: it is simply there. */
+	int (*host_read)(void *opaque, const void *host, void *buffer,
+			 size_t nbytes);
+	void *opaque;
 	struct model_slot *slots;
 	struct model_client clients[MODEL_CLIENTS];
 	uint32_t now; /* operation number */
@@ -100,7 +104,8 @@ int model_busy(struct model *m, uint32_t id);
 
 /** model_write() - a page of @slot was written or marked */
 void model_write(struct model *m, struct model_slot *slot, uint64_t page);
-uint64_t model_content(const struct model_slot *slot, uint64_t page);
+uint64_t model_content(struct model *m, const struct model_slot *slot,
+		       uint64_t page);
 
 /* Clients and harvests, in step with the library's calls.  Those that return
  * a value: 0, or -1 with the reason in error. */
