@@ -40,7 +40,7 @@ struct tide_backing; /* opaque */
 struct tide_backing_config {
 	size_t size;	  /* of this struct; 0: the first version */
 	uint64_t npages;  /* at least 1, at most 2^31 */
-	uint64_t nframes; /* to hold them, at least 16 */
+	uint64_t nframes; /* to hold them, at least 16, at most 2^31 */
 	/* A file for the pages that have no frame, used from offset 0 on; stays
 	 * the caller's, open until destroy.  -1: none, and a page that needs a
 	 * frame when none is free is -ENOMEM. */
@@ -58,7 +58,7 @@ struct tide_backing_stats {
 };
 
 /** tide_backing_create() - all pages absent.  Return: 0; -EINVAL; -E2BIG;
- * -EBADF if swap_fd is not a file; -ENOMEM. */
+ * -EBADF if swap_fd is not a file open for reading and writing; -ENOMEM. */
 TIDE_API TIDE_MUST_CHECK int
 tide_backing_create(const struct tide_backing_config *config,
 		    struct tide_backing **ret_backing);
