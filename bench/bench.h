@@ -19,6 +19,7 @@ struct bench_figure {
 	const char *unit;    /* "ratio", "ns", ... */
 	const char *against; /* what it was compared with */
 	double goal;	     /* at most; 0: none is set */
+	double goal_least;   /* at least; 0: none is set */
 	size_t n;
 	double sample[BENCH_SAMPLES_MAX];
 };
@@ -43,6 +44,14 @@ int bench_mark(const struct bench_options *options);
 int bench_harvest(const struct bench_options *options);
 int bench_empty(const struct bench_options *options);
 int bench_migrate(const struct bench_options *options);
+int bench_tlb(const struct bench_options *options);
+int bench_fault(const struct bench_options *options);
+int bench_scaling(const struct bench_options *options);
+int bench_log(const struct bench_options *options);
+int bench_flush(const struct bench_options *options);
+int bench_overhead(const struct bench_options *options);
+int bench_tables(const struct bench_options *options);
+int bench_large(const struct bench_options *options);
 
 void bench_add(struct bench_figure *figure, double sample);
 /* Sorts the samples and prints the figure, one JSON object a line with
@@ -52,6 +61,9 @@ void bench_report(const struct bench_options *options,
 /* This benchmark, or a part of it, cannot run here. */
 int bench_skip(const struct bench_options *options, const char *name,
 	       const char *why);
+
+/* The sample at @q of 1; sorts. */
+double bench_quantile(double *samples, size_t n, double q);
 
 uint64_t bench_now_ns(void);
 

@@ -42,6 +42,26 @@ static const struct bench benches[] = {
 	  "harvest-ratio-100-kvm-get harvest-ratio-1-kvm-ring "
 	  "harvest-ratio-10-kvm-ring harvest-ratio-100-kvm-ring",
 	  bench_harvest },
+	{ "tlb", "tlb-hit-ratio tlb-hit-load-ratio", bench_tlb },
+	{ "fault", "fast-fault-speedup fast-fault-ns slow-fault-ns",
+	  bench_fault },
+	{ "scaling", "fault-scaling-2 fault-scaling-2-raw", bench_scaling },
+	{ "log", "log-start-64g-ms get-sparse-ratio get-sparse-us", bench_log },
+	{ "flush",
+	  "flush-p50-us flush-p99-us flush-raw-p50-us flush-raw-p99-us",
+	  bench_flush },
+	{ "overhead", "mmu-overhead-percent mmu-table-percent",
+	  bench_overhead },
+	{ "tables",
+	  "pt-write-ns-1 pt-write-ns-8 pt-write-ns-64 pt-write-ns-512 "
+	  "pt-unsync-ns-1 pt-unsync-ns-8 pt-unsync-ns-64 pt-unsync-ns-512 "
+	  "pt-cycle-ns-1 pt-cycle-ns-8 pt-cycle-ns-64 pt-cycle-ns-512",
+	  bench_tables },
+	{ "large",
+	  "large-touch-ns small-touch-ns large-log-start-ms "
+	  "small-log-start-ms large-log-harvest-ms small-log-harvest-ms "
+	  "large-log-touch-ns small-log-touch-ns",
+	  bench_large },
 	{ "migrate",
 	  "migrate-total-ratio migrate-downtime-ratio migrate-total-ms "
 	  "migrate-downtime-ms qemu-total-ms qemu-downtime-ms "
@@ -53,7 +73,7 @@ static const struct bench benches[] = {
 	  bench_migrate },
 };
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
-#define FIGURES_MAX 64
+#define FIGURES_MAX 128
 
 static char figure_words[BENCHES][512];
 static const char *words[FIGURES_MAX]; /* benchmarks, then figures */

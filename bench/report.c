@@ -29,11 +29,10 @@ static int ascending(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-static double quantile(const struct bench_figure *figure, double q)
+double bench_quantile(double *samples, size_t n, double q)
 {
-	size_t at = (size_t)(q * (double)(figure->n - 1) + 0.5);
-
-	return figure->sample[at];
+	qsort(samples, n, sizeof(*samples), ascending);
+	return samples[(size_t)(q * (double)(n - 1) + 0.5)];
 }
 
 void bench_report(const struct bench_options *options,
@@ -44,9 +43,8 @@ void bench_report(const struct bench_options *options,
 	if (!figure->n ||
 	    (options->name && strcmp(options->name, figure->name) != 0))
 		return;
-	qsort(figure->sample, figure->n, sizeof(double), ascending);
-	median = quantile(figure, 0.5);
-	p99 = quantile(figure, 0.99);
+	median = bench_quantile(figure->sample, figure->n, 0.5);
+	p99 = bench_quantile(figure->sample, figure->n, 0.99);
 	if (options->json) {
 		json_t *line =
 			json_pack("{s:s, s:f, s:s, s:I, s:f, s:f, s:f, s:s}",
@@ -58,6 +56,9 @@ void bench_report(const struct bench_options *options,
 		if (line && figure->goal > 0)
 			json_object_set_new(line, "goal_at_most",
 					    json_real(figure->goal));
+		if (line && figure->goal_least > 0)
+			json_object_set_new(line, "goal_at_least",
+					    json_real(figure->goal_least));
 		if (line)
 			json_dumpf(line, stdout, JSON_REAL_PRECISION(6));
 		json_decref(line);
@@ -68,6 +69,8 @@ void bench_report(const struct bench_options *options,
 		       p99, figure->n, figure->against);
 		if (figure->goal > 0)
 			printf("  goal: at most %.4g", figure->goal);
+		if (figure->goal_least > 0)
+			printf("  goal: at least %.4g", figure->goal_least);
 		puts("");
 	}
 	fflush(stdout);

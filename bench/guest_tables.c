@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * guest_tables.c - writes to a shadowed guest table, and what tables that go
+ * unsync would save
+ *
+ * The guest runs on x86-64 tables of its own in guest memory: an identity map
+ * of 4 MiB by two last-level tables.  All pages of the second are mapped in
+ * the shadow.  Then it changes N entries of the second table, for N from 1 to
+ * 512, between two flushes of its own TLB.  pt-write-ns is one such write as
+ * the library has it: emulated, write-protected for good.  pt-cycle-ns is one
+ * write and one access to the page whose entry it changed.
+ *
+ * A table that may go unsync (KVM's way) would pay, for the same N writes: one
+ * write-protect fault through the slow path, N plain stores, and at the
+ * guest's flush a read of 512 entries and their comparison with what is in the
+ * shadow.  Each is measured here, the fault as one of a data page of the same
+ * guest; pt-unsync-ns is their sum over N.  It is a lower bound: entries that
+ * differ cost nothing, nor does protecting the table again with a remote
+ * flush.
+ */
+#include "bench.h"
+
+#include "mmu_bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/atomic.h"
+
+#define PAGES 4096u /* 16 MiB: twice what is mapped */
+#define ENTRIES 512u
+#define ROOT 1u /* pages of the guest's tables */
+#define DIRECTORY_POINTERS 2u
+#define DIRECTORY 3u
+#define LOW_TABLE 4u	   /* maps page 0 on: the tables themselves */
+#define HIGH_TABLE 5u	   /* maps page 512 on: data */
+#define ENTRY_BITS 0x63ull /* present, writable, accessed, dirty */
+#define COMPARED 64u	   /* pairs of tables, in turn */
+
+static const unsigned int writes[] = { 1, 8, 64, 512 };
+#define COUNTS (sizeof(writes) / sizeof(writes[0]))
+
+struct tables {
+	struct bench_guest guest;
+	void *memory;
+	_Atomic uint64_t (*guest_table)[ENTRIES]; /* COMPARED of them */
+	uint64_t (*shadow_table)[ENTRIES];
+	unsigned int compared, turn;
+	uint64_t emulated; /* of expected: */
+	uint64_t expected;
+	double store_ns, fault_ns, compare_ns;
+};
+
+static int put_entry(struct tables *tables, uint64_t table, uint64_t index,
+		     uint64_t page)
+{
+	uint64_t entry = page << TIDE_PAGE_SHIFT | ENTRY_BITS;
+
+	return tide_mmu_write(tables->guest.mmu,
+			      (table << TIDE_PAGE_SHIFT) + index * 8, &entry,
+			      8);
+}
+
+static int build_tables(struct tables *tables)
+{
+	struct tide_paging paging = {
+		.mode = TIDE_PAGING_X86_64,
+		.flags = TIDE_PAGING_WP | TIDE_PAGING_NX,
+		.root = ROOT << TIDE_PAGE_SHIFT,
+	};
+	int err = put_entry(tables, ROOT, 0, DIRECTORY_POINTERS);
+
+	if (!err)
+		err = put_entry(tables, DIRECTORY_POINTERS, 0, DIRECTORY);
+	if (!err)
+		err = put_entry(tables, DIRECTORY, 0, LOW_TABLE);
+	if (!err)
+		err = put_entry(tables, DIRECTORY, 1, HIGH_TABLE);
+	for (uint64_t i = 0; !err && i < ENTRIES; i++) {
+		err = put_entry(tables, LOW_TABLE, i, i);
+		if (!err)
+			err = put_entry(tables, HIGH_TABLE, i, ENTRIES + i);
+	}
+	return err ? err : tide_vcpu_set_paging(tables->guest.vcpu[0], &paging);
+}
+
+/* Every data page; @npages at most, scattered as the writes are. */
+static int touch_data(struct tables *tables, uint64_t npages)
+{
+	return bench_guest_touch(&tables->guest, ENTRIES, npages, 1);
+}
+
+/* @count entries of the high table get another frame each. */
+static int write_entries(struct tables *tables, unsigned int count)
+{
+	struct tide_vcpu *vcpu = tables->guest.vcpu[0];
+	uint64_t frame = ENTRIES * (tables->turn++ & 1 ? 1 : 2);
+	int ret = tide_vcpu_enter(vcpu);
+
+	for (uint64_t i = 0; !ret && i < count; i++)
+		ret = tide_vcpu_store(
+			vcpu, (HIGH_TABLE << TIDE_PAGE_SHIFT) + i * 8, 8,
+			(frame + i) << TIDE_PAGE_SHIFT | ENTRY_BITS);
+	return ret ? bench_exit_error(ret) : tide_vcpu_exit(vcpu);
+}
+
+static int time_writes(struct tables *tables, unsigned int count,
+		       double *ret_write_ns, double *ret_cycle_ns)
+{
+	struct tide_mmu_stats before, after;
+	uint64_t begin_ns, written_ns;
+	int err = touch_data(tables, ENTRIES);
+
+	if (err)
+		return err;
+	tide_mmu_stats(tables->guest.mmu, &before);
+	begin_ns = bench_now_ns();
+	err = write_entries(tables, count);
+	written_ns = bench_now_ns();
+	if (!err)
+		err = touch_data(tables, count);
+	*ret_cycle_ns = (double)(bench_now_ns() - begin_ns) / count;
+	*ret_write_ns = (double)(written_ns - begin_ns) / count;
+	tide_mmu_stats(tables->guest.mmu, &after);
+	tables->expected += count;
+	tables->emulated += after.writes_emulated - before.writes_emulated;
+	return err;
+}
+
+/* A write-protect fault of a data page, and a store that hits. */
+static int time_parts(struct tables *tables)
+{
+	uint64_t begin_ns, fault_ns;
+	int err = touch_data(tables, ENTRIES);
+
+	if (!err)
+		err = bench_guest_harvest(&tables->guest, NULL);
+	begin_ns = bench_now_ns();
+	if (!err)
+		err = touch_data(tables, ENTRIES);
+	fault_ns = bench_now_ns() - begin_ns;
+	begin_ns = bench_now_ns();
+	if (!err)
+		err = touch_data(tables, ENTRIES);
+	tables->store_ns = (double)(bench_now_ns() - begin_ns) / ENTRIES;
+	tables->fault_ns = (double)fault_ns / ENTRIES;
+	return err;
+}
+
+/* 512 entries read and compared with what is known of them. */
+static void time_compare(struct tables *tables)
+{
+	unsigned int at = tables->compared++ % COMPARED;
+	uint64_t begin_ns = bench_now_ns();
+	unsigned int differ = 0;
+
+	for (unsigned int i = 0; i < ENTRIES; i++)
+		/* Relaxed: as a walk's reads of the guest's entries. */
+		differ += atomic_load_explicit(&tables->guest_table[at][i],
+					       memory_order_relaxed) !=
+			  tables->shadow_table[at][i];
+	/* Keeps the compiler from dropping the loop. */
+	__asm__ volatile("" : : "r"(differ));
+	tables->compare_ns = (double)(bench_now_ns() - begin_ns);
+}
+
+static int setup(struct tables *tables)
+{
+	struct bench_guest_config config = {
+		.npages = PAGES,
+		.vcpus = 1,
+		/* The fault that makes a table unsync is a slow one. */
+		.mmu_flags = TIDE_MMU_NO_FAST_FAULT,
+		.get_clears = true,
+	};
+	int err;
+
+	tables->guest_table = calloc(COMPARED, sizeof(*tables->guest_table));
+	tables->shadow_table = calloc(COMPARED, sizeof(*tables->shadow_table));
+	if (!tables->guest_table || !tables->shadow_table)
+		return -ENOMEM;
+	tables->memory = bench_memory_map(PAGES, BENCH_POPULATED);
+	config.memory = tables->memory;
+	err = bench_guest_create(&tables->guest, &config);
+	if (!err)
+		err = bench_guest_log(&tables->guest, TIDE_START_CLEAN);
+	return err ? err : build_tables(tables);
+}
+
+struct figures {
+	struct bench_figure write[COUNTS], cycle[COUNTS], unsync[COUNTS];
+	char name[3][COUNTS][32];
+};
+
+static void name_figures(struct figures *figures)
+{
+	static const char against[] = "a lower bound of KVM's unsync tables";
+
+	for (size_t i = 0; i < COUNTS; i++) {
+		snprintf(figures->name[0][i], 32, "pt-write-ns-%u", writes[i]);
+		snprintf(figures->name[1][i], 32, "pt-unsync-ns-%u", writes[i]);
+		snprintf(figures->name[2][i], 32, "pt-cycle-ns-%u", writes[i]);
+		figures->write[i] = (struct bench_figure){
+			.name = figures->name[0][i],
+			.unit = "ns",
+			.against = "pt-unsync-ns",
+		};
+		figures->unsync[i] = (struct bench_figure){
+			.name = figures->name[1][i],
+			.unit = "ns",
+			.against = against,
+		};
+		figures->cycle[i] = (struct bench_figure){
+			.name = figures->name[2][i],
+			.unit = "ns",
+			.against = "a write and an access to its page",
+		};
+	}
+}
+
+static int one_round(struct tables *tables, struct figures *figures)
+{
+	int err = time_parts(tables);
+
+	time_compare(tables);
+	for (size_t i = 0; !err && i < COUNTS; i++) {
+		double write_ns, cycle_ns;
+
+		err = time_writes(tables, writes[i], &write_ns, &cycle_ns);
+		if (err)
+			break;
+		bench_add(&figures->write[i], write_ns);
+		bench_add(&figures->cycle[i], cycle_ns);
+		bench_add(&figures->unsync[i],
+			  tables->store_ns +
+				  (tables->fault_ns + tables->compare_ns) /
+					  writes[i]);
+	}
+	return err;
+}
+
+int bench_tables(const struct bench_options *options)
+{
+	unsigned int rounds = options->rounds ? options->rounds : 201;
+	struct tables tables = { 0 };
+	static struct figures figures;
+	int err = setup(&tables);
+
+	name_figures(&figures);
+	for (unsigned int i = 0; !err && i < rounds; i++)
+		err = one_round(&tables, &figures);
+	bench_guest_destroy(&tables.guest);
+	bench_memory_unmap(tables.memory, PAGES);
+	free(tables.guest_table);
+	free(tables.shadow_table);
+	if (err)
+		return bench_skip(options, "tables", strerror(-err));
+	if (tables.emulated != tables.expected)
+		return bench_skip(options, "tables",
+				  "not every write was emulated");
+	for (size_t i = 0; i < COUNTS; i++) {
+		bench_report(options, &figures.write[i]);
+		bench_report(options, &figures.unsync[i]);
+		bench_report(options, &figures.cycle[i]);
+	}
+	return 0;
+}
