@@ -96,7 +96,7 @@ static void check_entry(struct tide_mmu *mmu, struct shadow_page *sp,
 
 static void check_rings(struct tide_mmu *mmu)
 {
-	/* Relaxed, both: changed under slots_lock, which we have. */
+	/* Relaxed: changed under slots_lock, which we have. */
 	uint32_t count =
 		atomic_load_explicit(&mmu->vcpu_count, memory_order_relaxed);
 

@@ -184,7 +184,7 @@ int mmu_enable_manual_protect(struct tide_mmu *mmu, uint64_t flags)
 
 static bool has_vcpu(const struct tide_mmu *mmu)
 {
-	/* Relaxed, both: changed under slots_lock, which we have. */
+	/* Relaxed: changed under slots_lock, which we have. */
 	uint32_t count =
 		atomic_load_explicit(&mmu->vcpu_count, memory_order_relaxed);
 
@@ -252,7 +252,7 @@ static void rearm(void *opaque, uint32_t name, uint64_t offset, uint64_t mask)
 /* Every vCPU's ring; under slots_lock. */
 static int64_t reset_all(struct tide_mmu *mmu)
 {
-	/* Relaxed, both: changed under slots_lock, which we have. */
+	/* Relaxed: changed under slots_lock, which we have. */
 	uint32_t count =
 		atomic_load_explicit(&mmu->vcpu_count, memory_order_relaxed);
 	int64_t entries = 0;
@@ -295,7 +295,7 @@ int mmu_collect_dirty_rings(struct tide_mmu *mmu,
 	int entries = 0;
 
 	tide_lock_acquire(&mmu->slots_lock);
-	/* Relaxed, both: changed under slots_lock, which we have. */
+	/* Relaxed: changed under slots_lock, which we have. */
 	for (uint32_t i = 0, count = atomic_load_explicit(&mmu->vcpu_count,
 							  memory_order_relaxed);
 	     i < count; i++) {

@@ -18,35 +18,34 @@
 #include "base/rcu.h"
 #include "mmu/mmu_internal.h"
 
-/* One access of each width.  SEQ_CST: a guest's atomic instruction is. */
-#define DEFINE_OPS(bits)                                                        \
-	static void do_##bits(struct mmu_write *write, void *host)              \
-	{                                                                       \
-		_Atomic uint##bits##_t *at = host;                              \
-		uint##bits##_t expected = (uint##bits##_t)write->expected;      \
-		uint##bits##_t value = (uint##bits##_t)write->value;            \
-                                                                                \
-		switch (write->op) {                                            \
-		case MMU_OP_CMPXCHG:                                            \
-			/* SEQ_CST(guest.cmpxchg##bits) pairs with            \
-			 * KERNEL(guest): its own other accesses. */ \
-			(void)atomic_compare_exchange_strong_explicit(          \
-				at, &expected, value, memory_order_seq_cst,     \
-				memory_order_seq_cst);                          \
-			write->expected = expected;                             \
-			break;                                                  \
-		case MMU_OP_FETCH_ADD:                                          \
-			/* SEQ_CST(guest.add##bits) pairs with                \
-			 * KERNEL(guest): as above. */ \
-			write->expected = atomic_fetch_add_explicit(            \
-				at, value, memory_order_seq_cst);               \
-			break;                                                  \
-		case MMU_OP_STORE:                                              \
-		case MMU_OP_COPY:                                               \
-		default:                                                        \
-			TIDE_STORE_RELAXED(uint##bits##_t, at, value);          \
-			break;                                                  \
-		}                                                               \
+/* One access of each width.  The partners of an atomic one are the guest's
+ * other accesses. */
+#define DEFINE_OPS(bits)                                                    \
+	static void do_##bits(struct mmu_write *write, void *host)          \
+	{                                                                   \
+		_Atomic uint##bits##_t *at = host;                          \
+		uint##bits##_t expected = (uint##bits##_t)write->expected;  \
+		uint##bits##_t value = (uint##bits##_t)write->value;        \
+                                                                            \
+		switch (write->op) {                                        \
+		case MMU_OP_CMPXCHG:                                        \
+			/* SEQ_CST(guest.cas) pairs with KERNEL(guest) */   \
+			(void)atomic_compare_exchange_strong_explicit(      \
+				at, &expected, value, memory_order_seq_cst, \
+				memory_order_seq_cst);                      \
+			write->expected = expected;                         \
+			break;                                              \
+		case MMU_OP_FETCH_ADD:                                      \
+			/* SEQ_CST(guest.add) pairs with KERNEL(guest) */   \
+			write->expected = atomic_fetch_add_explicit(        \
+				at, value, memory_order_seq_cst);           \
+			break;                                              \
+		case MMU_OP_STORE:                                          \
+		case MMU_OP_COPY:                                           \
+		default:                                                    \
+			TIDE_STORE_RELAXED(uint##bits##_t, at, value);      \
+			break;                                              \
+		}                                                           \
 	}
 
 DEFINE_OPS(8)
@@ -85,7 +84,7 @@ static int find(struct tide_mmu *mmu, uint32_t address_space, uint64_t gfn,
 	uint64_t base;
 	int err = -EFAULT;
 
-	/* ACQUIRE(emulate.generation) pairs with RELEASE(slots.publish) */
+	/* ACQUIRE(emulate.generation) pairs with RELEASE(slots.count) */
 	ret->generation = atomic_load_explicit(&mmu->slots_generation,
 					       memory_order_acquire);
 	/* ACQUIRE(emulate.seq) pairs with RELEASE(invalidate.seq) */

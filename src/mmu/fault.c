@@ -426,7 +426,7 @@ static int try_once(struct work *work)
 
 	if (err)
 		return exit_error(work, err);
-	/* ACQUIRE(fault.generation) pairs with RELEASE(slots.publish): the
+	/* ACQUIRE(fault.generation) pairs with RELEASE(slots.count): the
 	 * table that is read below is not older than the number. */
 	work->generation = atomic_load_explicit(&mmu->slots_generation,
 						memory_order_acquire);

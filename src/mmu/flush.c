@@ -220,7 +220,7 @@ bool mmu_is_flush_owed(const struct tide_mmu *mmu)
 int mmu_flush(struct tide_mmu *mmu)
 {
 	uint64_t begin_ns = tide_now_ns();
-	/* ACQUIRE(vcpus.seen) pairs with RELEASE(vcpus.made): a vCPU that is
+	/* ACQUIRE(vcpus.seen) pairs with RELEASE(vcpus.counted): a vCPU that is
 	 * made later enters later, and has an empty TLB. */
 	uint32_t count =
 		atomic_load_explicit(&mmu->vcpu_count, memory_order_acquire);

@@ -181,12 +181,15 @@ struct slot_table *mmu_table_publish(struct tide_mmu *mmu,
 	tide_lock_assert_held(&mmu->slots_lock);
 	tide_lock_assert_held(&mmu->mmu_lock);
 	assert(!mmu->invalidating); /* I18 */
-	/* RELEASE(slots.publish) pairs with ACQUIRE(slots.find) */
+	/* RELEASE(slots.publish) pairs with ACQUIRE(slots.find) and
+	 * ACQUIRE(slots.scan) */
 	atomic_store_explicit(&mmu->table[address_space], table,
 			      memory_order_release);
-	/* Relaxed: compared under the mmu_lock, which we hold; a fault that
-	 * read it before is sent round again (I16, I17). */
+	/* RELEASE(slots.count) pairs with ACQUIRE(fault.generation) and
+	 * ACQUIRE(emulate.generation): who reads the new number finds the new
+	 * table; who read the old one is sent round again under the mmu_lock
+	 * (I16). */
 	(void)atomic_fetch_add_explicit(&mmu->slots_generation, 1,
-					memory_order_relaxed);
+					memory_order_release);
 	return old;
 }

@@ -113,7 +113,7 @@ void tide_mmu_destroy(struct tide_mmu *mmu)
 	if (mmu->config.backing)
 		(void)backing_set_notifier(mmu->config.backing, NULL, NULL);
 	sp_fini(mmu);
-	/* Relaxed, both: nobody else is here. */
+	/* Relaxed: nobody else is here. */
 	count = atomic_load_explicit(&mmu->vcpu_count, memory_order_relaxed);
 	for (uint32_t i = 0; i < count; i++) {
 		/* Relaxed: as above. */

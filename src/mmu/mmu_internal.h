@@ -319,8 +319,10 @@ void mmu_protect_pages(struct tide_mmu *mmu, struct mmu_slot *slot,
 void mmu_protect_table(struct tide_mmu *mmu, struct mmu_slot *slot,
 		       uint64_t gfn);
 /* These let go of the mmu_lock now and then; under slots_lock. */
-void mmu_protect_slot(struct tide_mmu *mmu, struct mmu_slot *slot);
-void mmu_recover_large(struct tide_mmu *mmu, struct mmu_slot *slot);
+void mmu_protect_slot(struct tide_mmu *mmu, struct mmu_slot *slot)
+	TIDE_MUST_HOLD(mmu->mmu_lock);
+void mmu_recover_large(struct tide_mmu *mmu, struct mmu_slot *slot)
+	TIDE_MUST_HOLD(mmu->mmu_lock);
 /* Does not let go. */
 void mmu_zap_pages(struct tide_mmu *mmu, struct mmu_slot *slot, uint64_t first,
 		   uint64_t npages);

@@ -12,6 +12,7 @@
  * set, whatever W was: somebody may have taken W away for dirty logging and
  * not have flushed yet (thread 2, case 2; K4, K9).
  */
+#include "base/pause_point.h"
 #include "base/rcu.h"
 #include "mmu/mmu_internal.h"
 
@@ -25,8 +26,10 @@ static void protect_for_log(const struct rmap_head *head)
 	     sptep = rmap_next(&cursor)) {
 		/* Not a plain store, even if W is clear: a fast page fault or
 		 * a TLB fill may be changing the entry (I8). */
-		if (spte_read(sptep) & (SPTE_W | SPTE_CLAIM))
-			(void)spte_remove_bits(sptep, SPTE_W | SPTE_CLAIM);
+		if (!(spte_read(sptep) & (SPTE_W | SPTE_CLAIM)))
+			continue;
+		tide_pause("protect.page");
+		(void)spte_remove_bits(sptep, SPTE_W | SPTE_CLAIM);
 	}
 }
 
@@ -98,6 +101,7 @@ void mmu_protect_pages(struct tide_mmu *mmu, struct mmu_slot *slot,
 			mmu_split_block(mmu, slot, block);
 		protect_for_log(&slot->rmap[page]);
 	}
+	tide_pause("protect.done");
 }
 
 static bool protect_for_table(const struct rmap_head *head)
@@ -140,7 +144,7 @@ static void block_pages(const struct mmu_slot *slot, uint64_t n,
 }
 
 /* Let others have the mmu_lock; slots_lock keeps the slot as it is. */
-static void yield(struct tide_mmu *mmu)
+static void yield(struct tide_mmu *mmu) TIDE_MUST_HOLD(mmu->mmu_lock)
 {
 	tide_lock_release(&mmu->mmu_lock);
 	tide_lock_acquire(&mmu->mmu_lock);

@@ -61,9 +61,7 @@ static bool touch(const struct mmu_vcpu *vcpu, struct spte_walk *walk,
 		if ((walk->spte & bits) == bits)
 			return true;
 		tide_pause("tlb_fill.read");
-		/* ACQ_REL(spte.touch) pairs with RELEASE(spte.publish).
-		 * ACQUIRE(spte.touch_retry) pairs with RELEASE(spte.publish):
-		 * the entry is looked at again. */
+		/* ACQ_REL(spte.touch) pairs with RELEASE(spte.publish) */
 		if (atomic_compare_exchange_weak_explicit(
 			    walk->sptep, &walk->spte, walk->spte | bits,
 			    memory_order_acq_rel, memory_order_acquire))

@@ -33,7 +33,7 @@ static uint32_t state_of(const struct mmu_vcpu *vcpu)
 /* An object that is not in use, or a new one.  Under both locks. */
 static struct mmu_vcpu *take_object(struct tide_mmu *mmu)
 {
-	/* Relaxed, both: changed under slots_lock, which we have. */
+	/* Relaxed: changed under slots_lock, which we have. */
 	uint32_t count =
 		atomic_load_explicit(&mmu->vcpu_count, memory_order_relaxed);
 	struct mmu_vcpu *vcpu;
@@ -55,9 +55,11 @@ static struct mmu_vcpu *take_object(struct tide_mmu *mmu)
 	vcpu->number = count;
 	vcpu->generation = 1;
 	vcpu->public.tlb_tag = TLB_TAG_OUTSIDE;
-	/* RELEASE(vcpus.made) pairs with ACQUIRE(vcpus.read) */
+	/* RELEASE(vcpus.made) pairs with ACQUIRE(vcpus.read) and
+	 * ACQUIRE(vcpus.stat) */
 	atomic_store_explicit(&mmu->vcpu[count], vcpu, memory_order_release);
-	/* RELEASE(vcpus.counted) pairs with ACQUIRE(vcpus.seen) */
+	/* RELEASE(vcpus.counted) pairs with ACQUIRE(vcpus.seen) and
+	 * ACQUIRE(vcpus.stats) */
 	atomic_store_explicit(&mmu->vcpu_count, count + 1,
 			      memory_order_release);
 	return vcpu;
