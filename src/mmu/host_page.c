@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/pause_point.h"
 #include "base/rcu.h"
 #include "mmu/mmu_internal.h"
 
@@ -135,6 +136,7 @@ static int write_page(struct tide_mmu *mmu, uint64_t gpa, const uint8_t *from,
 	if (err)
 		return err;
 	guest_copy(ref.host + gpa % TIDE_PAGE_SIZE, from, nbytes);
+	tide_pause("device.written");
 	if (place.backed)
 		backing_page_dirty(mmu->config.backing, ref.pfn);
 	/* SEQ_CST(track.written) pairs with SEQ_CST(track.fence) */

@@ -32,6 +32,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/pause_point.h"
 #include "base/rcu.h"
 #include "mmu/mmu_internal.h"
 
@@ -284,8 +285,10 @@ int sp_link(struct tide_mmu *mmu, spte_t *sptep, struct shadow_page *child)
 void sp_drop_entry(struct tide_mmu *mmu, struct shadow_page *sp, uint32_t index)
 {
 	spte_t *sptep = &sp->spt[index];
-	uint64_t old = spte_exchange(sptep, 0);
+	uint64_t old;
 
+	tide_pause("entry.drop");
+	old = spte_exchange(sptep, 0);
 	if (!spte_present(old))
 		return;
 	if (spte_is_leaf(old, sp->role.level)) {
