@@ -53,9 +53,10 @@ static const struct bench benches[] = {
 	{ "overhead", "mmu-overhead-percent mmu-table-percent",
 	  bench_overhead },
 	{ "tables",
-	  "pt-write-ns-1 pt-write-ns-8 pt-write-ns-64 pt-write-ns-512 "
-	  "pt-unsync-ns-1 pt-unsync-ns-8 pt-unsync-ns-64 pt-unsync-ns-512 "
-	  "pt-cycle-ns-1 pt-cycle-ns-8 pt-cycle-ns-64 pt-cycle-ns-512",
+	  "pt-write-ns-1 pt-emulated-1 pt-cycle-us-1 pt-unsync-us-1 "
+	  "pt-write-ns-8 pt-emulated-8 pt-cycle-us-8 pt-unsync-us-8 "
+	  "pt-write-ns-64 pt-emulated-64 pt-cycle-us-64 pt-unsync-us-64 "
+	  "pt-write-ns-512 pt-emulated-512 pt-cycle-us-512 pt-unsync-us-512",
 	  bench_tables },
 	{ "large",
 	  "large-touch-ns small-touch-ns large-log-start-ms "
