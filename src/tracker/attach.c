@@ -10,15 +10,21 @@
 #include "base/bits.h"
 #include "base/options.h"
 #include "tracker/kvm_tracker.h"
+#include "tracker/soft_tracker.h"
 
-/* The first version of struct tide_kvm_config ends with opaque. */
+/* The first versions of the configs end with opaque and ring_entries. */
 #define KVM_CONFIG_FIRST \
 	(offsetof(struct tide_kvm_config, opaque) + sizeof(void *))
+#define SOFT_CONFIG_FIRST \
+	(offsetof(struct tide_soft_config, ring_entries) + sizeof(uint32_t))
 
+#define CHUNK_PAGES_DEFAULT (1ull << 18)
 #define CHUNK_PAGES_MAX (1ull << 31)
-#define RING_ENTRIES_DEFAULT 65536u /* 1 MiB a vCPU */
-#define RING_ENTRIES_MIN 1024u	    /* 64 reserved and 512 of PML must fit */
 #define RING_ENTRIES_MAX 65536u
+#define KVM_RING_DEFAULT 65536u /* 1 MiB a vCPU */
+#define KVM_RING_MIN 1024u	/* 64 reserved and 512 of PML must fit */
+#define SOFT_RING_DEFAULT 4096u
+#define SOFT_RING_MIN 256u
 
 static const char *const names[TIDE_TRACKER_COUNT] = {
 	[TIDE_TRACKER_NONE] = "none",
@@ -37,6 +43,8 @@ const char *tide_tracker_name(enum tide_tracker tracker)
 
 int tide_tracker_by_name(const char *name, enum tide_tracker *ret)
 {
+	if (!strcmp(name, "soft"))
+		name = names[TIDE_TRACKER_SOFT_BITMAP];
 	for (unsigned int i = 0; i < TIDE_TRACKER_COUNT; i++) {
 		if (!strcmp(name, names[i])) {
 			*ret = (enum tide_tracker)i;
@@ -63,18 +71,28 @@ static bool is_power_of_two(uint64_t n)
 	return n && !(n & (n - 1));
 }
 
-static int check_config(struct tide_kvm_config *config)
+/* Fills in the default.  Return: is it a chunk? */
+static bool check_chunk(uint64_t *pages)
 {
-	if (!config->chunk_pages)
-		config->chunk_pages = 1ull << 18;
-	if (!config->ring_entries)
-		config->ring_entries = RING_ENTRIES_DEFAULT;
-	if (!is_power_of_two(config->chunk_pages) ||
-	    config->chunk_pages < TIDE_WORD_BITS ||
-	    config->chunk_pages > CHUNK_PAGES_MAX ||
-	    !is_power_of_two(config->ring_entries) ||
-	    config->ring_entries < RING_ENTRIES_MIN ||
-	    config->ring_entries > RING_ENTRIES_MAX ||
+	if (!*pages)
+		*pages = CHUNK_PAGES_DEFAULT;
+	return is_power_of_two(*pages) && *pages >= TIDE_WORD_BITS &&
+	       *pages <= CHUNK_PAGES_MAX;
+}
+
+static bool check_ring(uint32_t *entries, uint32_t normal, uint32_t least)
+{
+	if (!*entries)
+		*entries = normal;
+	return is_power_of_two(*entries) && *entries >= least &&
+	       *entries <= RING_ENTRIES_MAX;
+}
+
+static int check_kvm_config(struct tide_kvm_config *config)
+{
+	if (!check_chunk(&config->chunk_pages) ||
+	    !check_ring(&config->ring_entries, KVM_RING_DEFAULT,
+			KVM_RING_MIN) ||
 	    config->address_space > 0xffff)
 		return -EINVAL;
 	return sysconf(_SC_PAGESIZE) == (long)TIDE_PAGE_SIZE ? 0 : -EOPNOTSUPP;
@@ -88,60 +106,115 @@ static int check_vm_fd(const struct tide_kvm *kvm)
 	return tide_kvm_extension(kvm, KVM_CAP_USER_MEMORY) > 0 ? 0 : -EBADF;
 }
 
-static int setup(struct tide_kvm *kvm, enum tide_tracker tracker,
-		 const struct tide_tracker_ops **ret_ops)
+static int setup_kvm(struct tide_kvm *kvm, enum tide_tracker tracker,
+		     const struct tide_tracker_ops **ret_ops)
 {
 	int err;
 
-	switch (tracker) {
-	case TIDE_TRACKER_KVM_GET:
+	if (tracker == TIDE_TRACKER_KVM_GET) {
 		*ret_ops = &tide_kvm_get_ops;
 		return tide_kvm_get_setup(kvm);
-	case TIDE_TRACKER_KVM_CLEAR:
-		err = tide_kvm_clear_setup(kvm);
-		*ret_ops = kvm->initially_set ? &tide_kvm_clear_all_set_ops
-					      : &tide_kvm_clear_ops;
-		return err;
-	case TIDE_TRACKER_KVM_RING:
+	}
+	if (tracker == TIDE_TRACKER_KVM_RING) {
 		*ret_ops = &tide_kvm_ring_ops;
 		return tide_kvm_ring_setup(kvm);
-	case TIDE_TRACKER_SOFT_BITMAP:
-	case TIDE_TRACKER_SOFT_RING:
-		return -EOPNOTSUPP;
-	case TIDE_TRACKER_NONE:
-	case TIDE_TRACKER_COUNT:
-	default:
-		return -EINVAL;
 	}
+	err = tide_kvm_clear_setup(kvm);
+	*ret_ops = kvm->initially_set ? &tide_kvm_clear_all_set_ops
+				      : &tide_kvm_clear_ops;
+	return err;
 }
 
-int tide_space_attach(struct tide_space *space, enum tide_tracker tracker,
+static int attach_kvm(struct tide_space *space, enum tide_tracker tracker,
 		      const void *config)
 {
 	const struct tide_tracker_ops *ops = NULL;
-	struct tide_kvm *kvm;
+	struct tide_kvm *kvm = calloc(1, sizeof(*kvm));
 	int err;
 
-	if (tracker <= TIDE_TRACKER_NONE || tracker >= TIDE_TRACKER_COUNT)
-		return -EINVAL;
-	if (tide_space_tracker(space) != TIDE_TRACKER_NONE)
-		return -EBUSY;
-	kvm = calloc(1, sizeof(*kvm));
 	if (!kvm)
 		return -ENOMEM;
 	kvm->space = space;
 	err = tide_options_copy(&kvm->config, sizeof(kvm->config), config,
 				KVM_CONFIG_FIRST);
 	if (!err)
-		err = check_config(&kvm->config);
+		err = check_kvm_config(&kvm->config);
 	if (!err)
 		err = check_vm_fd(kvm);
 	if (!err)
-		err = setup(kvm, tracker, &ops);
+		err = setup_kvm(kvm, tracker, &ops);
 	if (err) {
 		tide_kvm_destroy(kvm);
 		return err;
 	}
 	tide_space_chunk_set(space, kvm->config.chunk_pages);
 	return tide_space_attach_ops(space, ops, kvm);
+}
+
+static int check_soft_config(struct tide_soft_config *config)
+{
+	if (!config->mmu || config->address_space >= MMU_ADDRESS_SPACES ||
+	    !check_chunk(&config->chunk_pages) ||
+	    !check_ring(&config->ring_entries, SOFT_RING_DEFAULT,
+			SOFT_RING_MIN))
+		return -EINVAL;
+	return 0;
+}
+
+static int setup_soft(struct tide_soft *soft, enum tide_tracker tracker,
+		      const struct tide_tracker_ops **ret_ops)
+{
+	if (tracker == TIDE_TRACKER_SOFT_RING) {
+		*ret_ops = &tide_soft_ring_ops;
+		return tide_soft_ring_setup(soft);
+	}
+	*ret_ops = soft->config.get_clears ? &tide_soft_get_ops
+					   : &tide_soft_clear_ops;
+	return tide_soft_bitmap_setup(soft);
+}
+
+static int attach_soft(struct tide_space *space, enum tide_tracker tracker,
+		       const void *config)
+{
+	const struct tide_tracker_ops *ops = NULL;
+	struct tide_soft *soft = calloc(1, sizeof(*soft));
+	int err;
+
+	if (!soft)
+		return -ENOMEM;
+	soft->space = space;
+	err = tide_options_copy(&soft->config, sizeof(soft->config), config,
+				SOFT_CONFIG_FIRST);
+	if (!err)
+		err = check_soft_config(&soft->config);
+	if (!err)
+		err = setup_soft(soft, tracker, &ops);
+	if (err) {
+		tide_soft_destroy(soft);
+		return err;
+	}
+	tide_space_chunk_set(space, soft->config.chunk_pages);
+	return tide_space_attach_ops(space, ops, soft);
+}
+
+int tide_space_attach(struct tide_space *space, enum tide_tracker tracker,
+		      const void *config)
+{
+	if (tracker <= TIDE_TRACKER_NONE || tracker >= TIDE_TRACKER_COUNT)
+		return -EINVAL;
+	if (tide_space_tracker(space) != TIDE_TRACKER_NONE)
+		return -EBUSY;
+	switch (tracker) {
+	case TIDE_TRACKER_KVM_GET:
+	case TIDE_TRACKER_KVM_CLEAR:
+	case TIDE_TRACKER_KVM_RING:
+		return attach_kvm(space, tracker, config);
+	case TIDE_TRACKER_SOFT_BITMAP:
+	case TIDE_TRACKER_SOFT_RING:
+		return attach_soft(space, tracker, config);
+	case TIDE_TRACKER_NONE:
+	case TIDE_TRACKER_COUNT:
+	default:
+		return -EINVAL;
+	}
 }
