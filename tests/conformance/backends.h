@@ -8,6 +8,8 @@
  * kvm-*    the KVM trackers on /dev/kvm, with a guest of a few instructions
  *          (small_vm.h) and slots as the engine likes them
  * vm-*     the KVM trackers under the project's own VMM (tidemark/vmm.h)
+ * soft-*   the software MMU: direct, and through guest page tables in both
+ *          formats; soft-swap-*: with fewer frames than pages
  */
 #ifndef TIDE_TEST_BACKENDS_H
 #define TIDE_TEST_BACKENDS_H
@@ -19,5 +21,6 @@ extern const struct conform_backend conform_none;
 extern const struct conform_backend *const conform_sim[];
 extern const struct conform_backend *const conform_kvm[];
 extern const struct conform_backend *const conform_vm[];
+extern const struct conform_backend *const conform_soft[];
 
 #endif

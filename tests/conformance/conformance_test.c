@@ -166,6 +166,8 @@ int main(void)
 		plan_backend(&plan, conform_kvm[i], true);
 	for (size_t i = 0; conform_vm[i]; i++)
 		plan_backend(&plan, conform_vm[i], true);
+	for (size_t i = 0; conform_soft[i]; i++)
+		plan_backend(&plan, conform_soft[i], false);
 	return _cmocka_run_group_tests("conformance", plan.tests, plan.count,
 				       NULL, NULL);
 }
