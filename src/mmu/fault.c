@@ -237,6 +237,7 @@ static int load_root(struct mmu_vcpu *vcpu)
 		.direct = !vcpu->format,
 		.address_space = (uint8_t)vcpu->paging.address_space,
 		.mode = (uint8_t)vcpu->paging.mode,
+		.nx = vcpu->format && (vcpu->paging.flags & TIDE_PAGING_NX),
 		.access = (uint16_t)GUEST_ALL,
 	};
 	struct shadow_page *root;

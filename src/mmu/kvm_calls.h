@@ -34,8 +34,8 @@ struct mmu_region { /* struct kvm_userspace_memory_region */
 };
 
 /* KVM_SET_USER_MEMORY_REGION: create, delete, move, or change flags.
- * Return: 0; -EINVAL; -EEXIST; -ENOMEM; -ETIMEDOUT: done, but a vCPU has not
- * been flushed. */
+ * Return: 0; -EINVAL; -EEXIST; -ENOMEM; -ETIMEDOUT: a vCPU could not be
+ * flushed, and nothing has changed. */
 int mmu_set_region(struct tide_mmu *mmu, const struct mmu_region *region);
 
 /* KVM_GET_DIRTY_LOG.  @words: one bit a page, ALIGN(npages, 64) of them.

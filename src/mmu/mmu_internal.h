@@ -97,6 +97,7 @@ struct sp_role {
 	bool direct; /* maps a run of gfns, shadows no guest table */
 	uint8_t address_space;
 	uint8_t mode;	 /* enum tide_paging_mode */
+	bool nx;	 /* x86: the bit in the guest's entries means that */
 	uint16_t access; /* GUEST_*: granted by the levels above */
 };
 

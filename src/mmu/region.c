@@ -6,8 +6,9 @@
  * vCPUs see changes under the mmu_lock: a new table and one more on the
  * generation, and in the same breath every mapping of a slot that goes or
  * moves is dropped, and every shadow of a guest table that lies in it.  Then
- * a flush, then a grace period for those who found the slot in the old table:
- * a fast page fault may be marking in it (K1, K25).
+ * a flush; if that fails, everything as it was.  Then a grace period for those
+ * who found the slot in the old table: a fast page fault may be marking in it
+ * (K1, K25).
  *
  * Logging on.  The flag first; a grace period, after which nobody acts on its
  * absence (I10); then large leaves are split and every leaf is protected, with
@@ -95,10 +96,12 @@ static void zap_tables_in(struct tide_mmu *mmu, const struct mmu_slot *slot)
 	}
 }
 
-/* @slot at @gfn, or (NO_GFN) nowhere, as far as vCPUs can see. */
+/* @slot at @gfn, or (NO_GFN) nowhere, as far as vCPUs can see.  If a vCPU
+ * cannot be flushed the slot stays where it was, with nothing mapped: no new
+ * mapping is made before the mmu_lock is dropped. */
 static int replace(struct tide_mmu *mmu, struct mmu_slot *slot, uint64_t gfn)
 {
-	struct slot_table *table, *old;
+	struct slot_table *table, *unused;
 	int err = mmu_table_make(mmu, slot->address_space, slot, gfn, &table);
 
 	if (err)
@@ -106,12 +109,16 @@ static int replace(struct tide_mmu *mmu, struct mmu_slot *slot, uint64_t gfn)
 	lock_for_slots(mmu);
 	zap_tables_in(mmu, slot);
 	mmu_zap_pages(mmu, slot, 0, slot->npages);
-	old = mmu_table_publish(mmu, slot->address_space, table);
-	if (gfn != NO_GFN)
+	unused = mmu_table_publish(mmu, slot->address_space, table);
+	mmu->need_flush = false;
+	err = mmu_flush(mmu);
+	if (err)
+		unused = mmu_table_publish(mmu, slot->address_space, unused);
+	else if (gfn != NO_GFN)
 		slot->base_gfn = gfn;
-	err = mmu_unlock_flush(mmu);
+	tide_lock_release(&mmu->mmu_lock);
 	tide_rcu_wait(&mmu->rcu_tag);
-	free(old);
+	free(unused);
 	sp_collect_garbage(mmu, false);
 	return err;
 }
@@ -158,12 +165,12 @@ static int delete_slot(struct tide_mmu *mmu, struct mmu_slot *slot)
 {
 	int err = replace(mmu, slot, NO_GFN);
 
-	if (err && err != -ETIMEDOUT)
+	if (err)
 		return err;
 	mmu->slots[slot->address_space][slot->id] = NULL;
 	mmu->total_pages -= slot->npages;
 	mmu_slot_destroy(slot);
-	return err;
+	return 0;
 }
 
 static void drop_log(struct mmu_slot *slot)
@@ -171,6 +178,21 @@ static void drop_log(struct mmu_slot *slot)
 	if (slot->has_log)
 		tide_dirty_log_fini(&slot->log);
 	slot->has_log = false;
+}
+
+static int log_off(struct tide_mmu *mmu, struct mmu_slot *slot, uint32_t flags)
+{
+	lock_for_slots(mmu);
+	set_flags(slot, flags);
+	tide_lock_release(&mmu->mmu_lock);
+	tide_rcu_wait(&mmu->rcu_tag);
+	drop_log(slot);
+	tide_lock_acquire(&mmu->mmu_lock);
+	mmu_recover_large(mmu, slot);
+	/* If it fails it is owed; old translations lead to the same memory. */
+	(void)mmu_unlock_flush(mmu);
+	sp_collect_garbage(mmu, false);
+	return 0;
 }
 
 static int log_on(struct tide_mmu *mmu, struct mmu_slot *slot, uint32_t flags)
@@ -184,7 +206,7 @@ static int log_on(struct tide_mmu *mmu, struct mmu_slot *slot, uint32_t flags)
 	tide_lock_release(&mmu->mmu_lock);
 	tide_rcu_wait(&mmu->rcu_tag);
 	/* The bits are set already, so that a write before the first clear
-	 * needs no catching.  Rings have no bits. */
+	 * needs no catching.  Rings have no bits (K50). */
 	if ((mmu->manual & MMU_MANUAL_INITIALLY_SET) && slot->has_log)
 		return 0;
 	if (flags & MMU_REGION_READONLY)
@@ -192,22 +214,9 @@ static int log_on(struct tide_mmu *mmu, struct mmu_slot *slot, uint32_t flags)
 	tide_lock_acquire(&mmu->mmu_lock);
 	mmu_protect_slot(mmu, slot);
 	tide_lock_release(&mmu->mmu_lock);
-	return mmu_flush(mmu); /* F1: unconditional */
-}
-
-static int log_off(struct tide_mmu *mmu, struct mmu_slot *slot, uint32_t flags)
-{
-	int err;
-
-	lock_for_slots(mmu);
-	set_flags(slot, flags);
-	tide_lock_release(&mmu->mmu_lock);
-	tide_rcu_wait(&mmu->rcu_tag);
-	drop_log(slot);
-	tide_lock_acquire(&mmu->mmu_lock);
-	mmu_recover_large(mmu, slot);
-	err = mmu_unlock_flush(mmu);
-	sp_collect_garbage(mmu, false);
+	err = mmu_flush(mmu); /* F1: unconditional */
+	if (err)
+		(void)log_off(mmu, slot, flags & ~MMU_REGION_LOG);
 	return err;
 }
 
@@ -224,17 +233,14 @@ static int move(struct tide_mmu *mmu, struct mmu_slot *slot,
 		const struct mmu_region *region)
 {
 	uint64_t gfn = region->gpa >> TIDE_PAGE_SHIFT;
-	int err, ret;
+	int err;
 
 	if (!is_free(mmu, slot->address_space, slot, gfn, slot->npages))
 		return -EEXIST;
 	if (gfn + slot->npages > MMU_GFN_END)
 		return -EINVAL;
 	err = replace(mmu, slot, gfn);
-	if (err && err != -ETIMEDOUT)
-		return err;
-	ret = change_flags(mmu, slot, region->flags);
-	return ret ? ret : err;
+	return err ? err : change_flags(mmu, slot, region->flags);
 }
 
 static int modify(struct tide_mmu *mmu, struct mmu_slot *slot,

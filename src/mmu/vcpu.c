@@ -158,6 +158,7 @@ int tide_vcpu_set_paging(struct tide_vcpu *public,
 		taken.root = 0;
 	if (taken.mode != vcpu->paging.mode ||
 	    taken.root != vcpu->paging.root ||
+	    ((taken.flags ^ vcpu->paging.flags) & TIDE_PAGING_NX) ||
 	    taken.address_space != vcpu->paging.address_space) {
 		/* The lock is not for under guest mode's eyes: who holds it may
 		 * be waiting for us. */
