@@ -456,6 +456,14 @@ enum mmu_fault_result mmu_slow_fault(struct mmu_vcpu *vcpu,
 	mmu_count_own(&vcpu->faults_slow);
 	while ((step = try_once(&work)) == STEP_AGAIN) {
 		mmu_count_own(&vcpu->faults_retried);
+		/* Every round may set bits in tables that are logged, and a
+		 * guest can make us go round for as long as it likes (I12). */
+		if (vcpu->has_ring && tide_ring_soft_full(&vcpu->ring)) {
+			(void)mmu_exit_set(vcpu, TIDE_EXIT_RING_FULL,
+					   fault->what, fault->gva, 0);
+			step = STEP_EXIT;
+			break;
+		}
 		(void)sched_yield();
 	}
 	sp_collect_garbage(vcpu->mmu, false);
