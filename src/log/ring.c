@@ -15,7 +15,8 @@
  * The flags, slots and offsets may be anybody's writing.  What keeps us inside
  * the memory, and the producer inside its ring, are the indices, which are
  * ours: nothing at or beyond dirty_index is collected or reset, whatever it
- * says about itself.  To this end push moves dirty_index before it publishes
+ * says about itself.  Who writes nonsense there can lose pages or stall his own
+ * vCPU, as with KVM, and nothing else.  To this end push moves dirty_index before it publishes
  * the flags (KVM: after), so that whoever sees the flags sees the index.
  *
  * Invariants

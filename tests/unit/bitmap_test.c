@@ -211,8 +211,8 @@ static void ignore_bits(void *opaque, uint64_t word, uint64_t bits)
 	(void)bits;
 }
 
-/* Nearly 2^30 pages are 128 MiB of bits.  Twice: memory that was freed is as good as
- * new. */
+/* Nearly 2^30 pages are 128 MiB of bits.  Twice: memory that was freed is as
+ * good as new. */
 static void test_lazy(void **state)
 {
 	const uint64_t nbits = (1u << 30) - 5; /* the last run is short */
