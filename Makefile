@@ -19,7 +19,8 @@ MESON_TEST = meson test --no-rebuild --print-errorlogs
 SUMMARY = scripts/test-summary.py
 # Those with threads; ThreadSanitizer has nothing to say about the others.
 # Not migrate: its writer and its sender race for a page, as a guest would.
-TSAN_TESTS = concurrent_test mark_bugs_test ring_bugs_test bitmap vmm
+TSAN_TESTS = concurrent_test mark_bugs_test ring_bugs_test bitmap dirty_log \
+	lock ring vmm
 # Tests are no part of a plain build.
 TESTS = meson-test-prereq
 
@@ -57,7 +58,7 @@ install: all ## install under $(DESTDIR)$(PREFIX)
 test-asan: ## every test under AddressSanitizer and UBSan
 	@$(NEED) test
 	@$(call configure,build-asan,-Db_sanitize=address$(comma)undefined \
-		-Db_lundef=false)
+		-Db_lundef=false -Dchecks=true)
 	@ninja -C build-asan --quiet all $(TESTS)
 	@rm -f build-asan/meson-logs/testlog.json
 	@ASAN_OPTIONS=$(ASAN) UBSAN_OPTIONS=$(UBSAN) \
@@ -68,7 +69,8 @@ test-asan: ## every test under AddressSanitizer and UBSan
 .PHONY: test-tsan
 test-tsan: ## the concurrent tests under ThreadSanitizer
 	@$(NEED) test
-	@$(call configure,build-tsan,-Db_sanitize=thread -Db_lundef=false)
+	@$(call configure,build-tsan,-Db_sanitize=thread -Db_lundef=false \
+		-Dchecks=true)
 	@ninja -C build-tsan --quiet all $(TESTS)
 	@rm -f build-tsan/meson-logs/testlog.json
 	@TSAN_OPTIONS=$(TSAN) \
