@@ -61,6 +61,9 @@ atomic_store_explicit(&x, 2, memory_order_release);
         "int tide_fence_heavy(bool asymmetric);\n",
     "atomics in comments and strings":
         '/* atomic_load(&x) */ char *s = "atomic_store(&x, 1)";\n',
+    "a compiler's own atomic in a macro for C++":
+        "#define TIDE_LOAD(from) \\\n\t__atomic_load_n(from, \\\n"
+        "\t\t__ATOMIC_RELAXED)\n",
     "a true list": "/*\n * x.c - x\n *\n * Synchronisation\n"
                    " *   ring.fill  publishes -> ring.take in pop\n */\n"
                    + PAIR,
@@ -91,6 +94,12 @@ tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
     "an implicit compare-exchange":
         "atomic_compare_exchange_weak\n\t(&x, &y, 1);\n",
     "a compiler's own atomic": "__sync_synchronize();\n",
+    "a compiler's own atomic after such a macro":
+        "#define TIDE_LOAD(from) from\n__atomic_load_n(x, 0);\n",
+    "a compiler's own atomic in somebody else's macro":
+        "#define LOAD(from) \\\n\t__atomic_load_n(from, 0)\n",
+    "a compiler's older atomic in such a macro":
+        "#define TIDE_FULL() __sync_synchronize()\n",
     "liburcu's own atomic": "uatomic_set(&x, 1);\n",
     "a thread fence without a tag":
         "atomic_thread_fence(memory_order_seq_cst);\n",
