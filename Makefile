@@ -7,11 +7,13 @@
 # DESTDIR        staged in front of PREFIX              (empty)
 # FUZZ_SECONDS   for `make fuzz`, all fuzzers together  (30)
 # MINUTES        for `make soak`                        (10)
+# TRACES         for `make differential`                (10000)
 
 BUILD ?= build
 WERROR ?= false
 FUZZ_SECONDS ?= 30
 MINUTES ?= 10
+TRACES ?= 10000
 TEST_ARGS ?=
 NEED = scripts/need-packages
 # Tests print TAP; the summary, not meson, says what passed.
@@ -109,6 +111,13 @@ build-clang: ## the same build with clang
 .PHONY: soak
 soak: all ## look for lost pages for MINUTES
 	@$(BUILD)/tidemark soak --minutes $(MINUTES)
+
+.PHONY: differential
+differential: ## compare the software MMU with the kernel's, TRACES times
+	@$(NEED) test
+	@$(call configure,$(BUILD),)
+	@ninja -C $(BUILD) --quiet tests/differential/differential_test
+	@$(BUILD)/tests/differential/differential_test -n $(TRACES)
 
 .PHONY: bench
 bench: ## measure; prints machine, kernel and build with the numbers
