@@ -12,7 +12,8 @@
  * With a backing there are fewer frames than pages; the guest's writes are
  * mixed with swapping out and merging.
  *
- * Errors: a third vCPU that stays in guest mode lets every flush time out.
+ * Errors: a vCPU that stays in guest mode lets every flush time out, and
+ * writes on by the translations that it had.
  */
 #include "backends.h"
 
@@ -57,7 +58,7 @@ struct soft {
 	struct tide_space *space;
 	struct tide_space *own_space; /* of the guest's own pages */
 	struct tide_vcpu *vcpu[VCPUS];
-	struct tide_vcpu *stuck;
+	struct tide_vcpu *stuck; /* one of them, in guest mode, or NULL */
 	uint64_t random;
 
 	uint64_t *own;		     /* the guest's own memory */
@@ -140,7 +141,20 @@ static int set_root(struct soft *self, struct tide_vcpu *vcpu)
 
 /* ---- the guest's writes ---- */
 
-/* In guest mode before, and after unless it fails.  Return: 0; -EFAULT: no
+/* Return: 0, in guest mode; a negative errno. */
+static int enter(struct soft *self, struct tide_vcpu *vcpu)
+{
+	int why = tide_vcpu_enter(vcpu);
+
+	if (why == TIDE_EXIT_RING_FULL) {
+		why = tide_soft_ring_full(self->space);
+		if (why >= 0)
+			why = tide_vcpu_enter(vcpu);
+	}
+	return why > 0 ? -EIO : why;
+}
+
+/* In guest mode before and after, but for an error.  Return: 0; -EFAULT: no
  * memory there; another negative errno. */
 static int store(struct soft *self, struct tide_vcpu *vcpu, uint64_t gva,
 		 uint64_t value)
@@ -148,25 +162,23 @@ static int store(struct soft *self, struct tide_vcpu *vcpu, uint64_t gva,
 	for (;;) {
 		int why = tide_vcpu_store(vcpu, gva, sizeof(value), value);
 
-		if (!why)
+		if (!why && vcpu != self->stuck)
 			why = tide_vcpu_safe_point(vcpu);
-		else if (why < 0)
-			return why;
-		else if (why == TIDE_EXIT_MMIO)
-			return -EFAULT;
-		else if (why == TIDE_EXIT_ERROR)
-			return tide_vcpu_last_exit(vcpu)->error;
-		else if (why == TIDE_EXIT_RING_FULL)
-			why = tide_soft_ring_full(self->space);
-		else if (why != TIDE_EXIT_KICKED)
-			return -EIO; /* a guest fault */
-		else
-			why = 0;
-		if (why < 0)
-			return why;
-		why = tide_vcpu_enter(vcpu);
-		if (why == -EBUSY) /* still in: it is done */
+		switch (why) {
+		case 0:
 			return 0;
+		case TIDE_EXIT_MMIO:
+			return -EFAULT;
+		case TIDE_EXIT_ERROR:
+			return tide_vcpu_last_exit(vcpu)->error;
+		case TIDE_EXIT_RING_FULL:
+			why = tide_soft_ring_full(self->space);
+			if (why >= 0)
+				why = enter(self, vcpu);
+			break;
+		default:
+			return why < 0 ? why : -EIO; /* a guest fault */
+		}
 		if (why < 0)
 			return why;
 	}
@@ -255,17 +267,14 @@ static int soft_guest_write(void *opaque, const uint64_t *gfns, size_t count,
 
 	if (self->backing && draw(self, 3) == 0)
 		churn(self);
+	if (self->stuck)
+		return write_all(self, self->stuck, gfns, count, value);
 	if (self->kind->mode != TIDE_PAGING_NONE && draw(self, 4) == 0)
 		done = set_root(self, vcpu);
 	if (!done)
-		done = tide_vcpu_enter(vcpu);
-	if (done == TIDE_EXIT_RING_FULL) {
-		done = tide_soft_ring_full(self->space);
-		if (done >= 0)
-			done = tide_vcpu_enter(vcpu);
-	}
+		done = enter(self, vcpu);
 	if (done)
-		return done < 0 ? done : -EIO;
+		return done;
 	done = write_all(self, vcpu, gfns, count, value);
 	(void)tide_vcpu_exit(vcpu); /* an exit may have taken it out */
 	return done;
@@ -319,18 +328,21 @@ static int create_backing(struct soft *self)
 static void soft_inject(void *opaque, uint64_t random)
 {
 	struct soft *self = opaque;
+	struct tide_vcpu *vcpu = self->vcpu[random % VCPUS];
 
-	(void)random;
-	int why = tide_vcpu_enter(self->stuck); /* and no safe point */
-
-	(void)why; /* without slots it may have to wait */
+	if (!tide_vcpu_enter(vcpu)) /* and no safe point */
+		self->stuck = vcpu;
 }
 
 static uint32_t soft_calm(void *opaque)
 {
 	struct soft *self = opaque;
+	struct tide_vcpu *vcpu = self->stuck;
 
-	return tide_vcpu_exit(self->stuck) == 0;
+	self->stuck = NULL;
+	if (vcpu)
+		(void)tide_vcpu_exit(vcpu); /* an exit may have done it */
+	return vcpu != NULL;
 }
 
 /* ---- create and destroy ---- */
@@ -343,10 +355,6 @@ static void soft_destroy(void *opaque)
 	tide_space_destroy(self->own_space);
 	for (int v = 0; v < VCPUS; v++)
 		tide_vcpu_destroy(self->vcpu[v]);
-	if (self->stuck) {
-		(void)tide_vcpu_exit(self->stuck);
-		tide_vcpu_destroy(self->stuck);
-	}
 	tide_mmu_destroy(self->mmu);
 	tide_backing_destroy(self->backing);
 	if (self->swap_fd >= 0)
@@ -406,7 +414,7 @@ static int attach(struct soft *self)
 
 static int create_vcpus(struct soft *self)
 {
-	int err = tide_vcpu_create(self->mmu, &self->stuck);
+	int err = 0;
 
 	for (int v = 0; v < VCPUS && !err; v++) {
 		err = tide_vcpu_create(self->mmu, &self->vcpu[v]);

@@ -869,6 +869,9 @@ static int op_run(struct engine *e, uint32_t index)
 		note(e, "an error is injected");
 	}
 	err = op_any(e);
+	/* Who was told of an error does not stop the guest. */
+	if (!err && e->faulty && chance(e, 2))
+		err = op_write(e, 0);
 	if (e->faulty && e->backend->calm(e->self)) {
 		e->report.faults++;
 		model_all_may(&e->model);
