@@ -64,6 +64,7 @@
 #include <tidemark/vcpu.h> /* relaxed loads of guest memory */
 
 #include "base/options.h"
+#include "base/pause_point.h"
 
 #define PAGES_MAX (1ull << 31)
 #define FRAMES_MIN 16u
@@ -485,6 +486,7 @@ bool backing_pin(struct tide_backing *backing, uint64_t host, uint64_t pfn)
 	if (frame >= backing->nframes || !is_alone_in(backing, page, frame))
 		return false;
 	own = &backing->frames[frame];
+	tide_pause("backing_pin.looked");
 	/* Relaxed: the exchange checks it. */
 	count = atomic_load_explicit(&own->count, memory_order_relaxed);
 	do {
@@ -496,6 +498,7 @@ bool backing_pin(struct tide_backing *backing, uint64_t host, uint64_t pfn)
 	} while (!atomic_compare_exchange_weak_explicit(
 		&own->count, &count, count + 1, memory_order_acquire,
 		memory_order_relaxed));
+	tide_pause("backing_pin.taken");
 	if (is_alone_in(backing, page, frame))
 		return true;
 	backing_put(backing, pfn);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "backing_rig.h"
+#include "base/pause_point.h"
 #include "test_support.h"
 
 static struct tide_backing_stats stats_of(struct rig *rig)
@@ -266,6 +267,97 @@ static void test_pin(void **state)
 	assert_false(backing_pin(rig.backing, rig_host(&rig, 0), pfn));
 	rig_compare(&rig);
 	rig_fini(&rig);
+}
+
+/* What happens in the middle of a pin of page 0. */
+static struct {
+	struct rig *rig;
+	void (*looked)(struct rig *rig), (*taken)(struct rig *rig);
+	uint32_t times_taken;
+} halfway;
+
+static void in_the_pin(const char *where)
+{
+	void (*act)(struct rig *) = halfway.looked;
+
+	if (!strcmp(where, "backing_pin.taken")) {
+		act = halfway.taken;
+		halfway.times_taken++;
+	}
+	if (act)
+		act(halfway.rig);
+}
+
+static void goes_out(struct rig *rig)
+{
+	assert_int_equal(tide_backing_swap_out(rig->backing, 0, 1), 1);
+}
+
+static void stays(struct rig *rig)
+{
+	assert_int_equal(tide_backing_swap_out(rig->backing, 0, 1), 0);
+}
+
+static void goes_and_another_comes(struct rig *rig)
+{
+	uint64_t pfn = rig->map[0].pfn;
+
+	goes_out(rig);
+	assert_int_equal(rig_touch(rig, 1, true), 0);
+	assert_int_equal(rig->map[1].pfn, pfn);
+}
+
+static void is_discarded(struct rig *rig)
+{
+	assert_int_equal(tide_backing_discard(rig->backing, 0, 1), 0);
+	rig->model[0][0] = 0;
+}
+
+/* Return: whether it was pinned; the pin is given back. */
+static bool pin_while(void (*looked)(struct rig *rig),
+		      void (*taken)(struct rig *rig))
+{
+	struct rig rig;
+	uint64_t pfn;
+	bool pinned;
+
+	rig_init(&rig, true);
+	assert_int_equal(rig_store(&rig, 0, 0, 1), 0);
+	pfn = rig.map[0].pfn;
+	halfway.rig = &rig;
+	halfway.looked = looked;
+	halfway.taken = taken;
+	halfway.times_taken = 0;
+	/* Relaxed: there is no other thread. */
+	atomic_store_explicit(&tide_pause_hook, in_the_pin,
+			      memory_order_relaxed);
+	pinned = backing_pin(rig.backing, rig_host(&rig, 0), pfn);
+	/* Relaxed: as above. */
+	atomic_store_explicit(&tide_pause_hook, NULL, memory_order_relaxed);
+	if (pinned)
+		backing_put(rig.backing, pfn);
+	rig_compare(&rig);
+	/* No reference is left, or missing. */
+	assert_true(tide_backing_swap_out(rig.backing, 0, RIG_PAGES) >= 0);
+	assert_int_equal(stats_of(&rig).resident, 0);
+	rig_compare(&rig);
+	rig_fini(&rig);
+	return pinned;
+}
+
+static void test_pin_races(void **state)
+{
+	(void)state;
+	assert_true(pin_while(NULL, stays));
+	assert_int_equal(halfway.times_taken, 1);
+	/* The frame is free: no reference is taken at all. */
+	assert_false(pin_while(goes_out, NULL));
+	assert_int_equal(halfway.times_taken, 0);
+	/* The frame is another page's: it is, and given back. */
+	assert_false(pin_while(goes_and_another_comes, NULL));
+	assert_int_equal(halfway.times_taken, 1);
+	assert_false(pin_while(is_discarded, NULL));
+	assert_false(pin_while(NULL, is_discarded));
 }
 
 /* Pins a page, once, after its mapping is gone. */
@@ -673,6 +765,7 @@ static void test_scribble(void **state)
 		assert_int_equal(tide_backing_write(rig.backing, host, "x", 1),
 				 -EBADMSG);
 		assert_int_equal(stats_of(&rig).swapped, 1);
+		assert_int_equal(stats_of(&rig).frames_free, RIG_FRAMES);
 		backing_check(rig.backing);
 		byte ^= 4;
 		assert_int_equal(pwrite(rig.fd, &byte, 1, at), 1);
@@ -987,6 +1080,8 @@ int main(void)
 		  test_clean, NULL, NULL, NULL },
 		{ "a pinned page stays in its frame", test_pin, NULL, NULL,
 		  NULL },
+		{ "a pin and a frame that goes: one of them wins",
+		  test_pin_races, NULL, NULL, NULL },
 		{ "a pin after the mapping is gone keeps the frame too",
 		  test_late_pin, NULL, NULL, NULL },
 		{ "equal pages share a frame until one is written", test_merge,

@@ -351,9 +351,9 @@ static void *swap_out(void *opaque)
 
 	while (goes_on(machine)) {
 		uint32_t first = random_below(&seed, PAGES - 3);
+		int ret = tide_backing_swap_out(machine->backing, first, 4);
 
-		assert(is_fine(
-			tide_backing_swap_out(machine->backing, first, 4)));
+		assert(is_fine(ret));
 		(void)sched_yield();
 	}
 	return NULL;
@@ -364,7 +364,9 @@ static void *merge(void *opaque)
 	struct machine *machine = opaque;
 
 	while (goes_on(machine)) {
-		assert(tide_backing_merge(machine->backing, 0, PAGES) >= 0);
+		int ret = tide_backing_merge(machine->backing, 0, PAGES);
+
+		assert(ret >= 0);
 		backing_check(machine->backing);
 		(void)sched_yield();
 	}
