@@ -202,17 +202,19 @@ static inline int tide_vcpu_safe_point(struct tide_vcpu *vcpu)
 	return tide_vcpu_safe_point_slow(vcpu);
 }
 
-/* The host address of @gva, or 0 if the TLB does not have it or it is not
- * aligned to @nbytes, a power of two up to 8. */
-static inline uint64_t tide_vcpu_hit(const struct tide_vcpu *vcpu, uint64_t gva,
-				     size_t nbytes, enum tide_access access)
+/* Does the TLB have @gva, and is it aligned to @nbytes, a power of two up to
+ * 8?  Then its host address is *@ret_host. */
+static inline bool tide_vcpu_hit(const struct tide_vcpu *vcpu, uint64_t gva,
+				 size_t nbytes, enum tide_access access,
+				 uint64_t *ret_host)
 {
 	const struct tide_tlb_entry *entry =
 		&vcpu->tlb[access][(gva >> TIDE_PAGE_SHIFT) % TIDE_TLB_ENTRIES];
 	uint64_t tag =
 		(gva & (~(TIDE_PAGE_SIZE - 1) | (nbytes - 1))) | vcpu->tlb_tag;
 
-	return __builtin_expect(entry->tag == tag, 1) ? gva + entry->addend : 0;
+	*ret_host = gva + entry->addend;
+	return __builtin_expect(entry->tag == tag, 1);
 }
 
 /**
@@ -223,15 +225,16 @@ static inline uint64_t tide_vcpu_hit(const struct tide_vcpu *vcpu, uint64_t gva,
 static inline int tide_vcpu_load(struct tide_vcpu *vcpu, uint64_t gva,
 				 size_t nbytes, uint64_t *ret_value)
 {
-	uint64_t host = tide_vcpu_hit(vcpu, gva, nbytes, TIDE_ACCESS_READ);
+	uint64_t host;
+	bool hit = tide_vcpu_hit(vcpu, gva, nbytes, TIDE_ACCESS_READ, &host);
 
-	if (host && nbytes == 8)
+	if (hit && nbytes == 8)
 		*ret_value = TIDE_LOAD_RELAXED(uint64_t, host);
-	else if (host && nbytes == 4)
+	else if (hit && nbytes == 4)
 		*ret_value = TIDE_LOAD_RELAXED(uint32_t, host);
-	else if (host && nbytes == 2)
+	else if (hit && nbytes == 2)
 		*ret_value = TIDE_LOAD_RELAXED(uint16_t, host);
-	else if (host && nbytes == 1)
+	else if (hit && nbytes == 1)
 		*ret_value = TIDE_LOAD_RELAXED(uint8_t, host);
 	else
 		return tide_vcpu_load_slow(vcpu, gva, nbytes, TIDE_ACCESS_READ,
@@ -250,15 +253,16 @@ static inline int tide_vcpu_load(struct tide_vcpu *vcpu, uint64_t gva,
 static inline int tide_vcpu_store(struct tide_vcpu *vcpu, uint64_t gva,
 				  size_t nbytes, uint64_t value)
 {
-	uint64_t host = tide_vcpu_hit(vcpu, gva, nbytes, TIDE_ACCESS_WRITE);
+	uint64_t host;
+	bool hit = tide_vcpu_hit(vcpu, gva, nbytes, TIDE_ACCESS_WRITE, &host);
 
-	if (host && nbytes == 8)
+	if (hit && nbytes == 8)
 		TIDE_STORE_RELAXED(uint64_t, host, value);
-	else if (host && nbytes == 4)
+	else if (hit && nbytes == 4)
 		TIDE_STORE_RELAXED(uint32_t, host, value);
-	else if (host && nbytes == 2)
+	else if (hit && nbytes == 2)
 		TIDE_STORE_RELAXED(uint16_t, host, value);
-	else if (host && nbytes == 1)
+	else if (hit && nbytes == 1)
 		TIDE_STORE_RELAXED(uint8_t, host, value);
 	else
 		return tide_vcpu_store_slow(vcpu, gva, nbytes, value);
@@ -270,15 +274,16 @@ static inline int tide_vcpu_store(struct tide_vcpu *vcpu, uint64_t gva,
 static inline int tide_vcpu_fetch(struct tide_vcpu *vcpu, uint64_t gva,
 				  size_t nbytes, uint64_t *ret_value)
 {
-	uint64_t host = tide_vcpu_hit(vcpu, gva, nbytes, TIDE_ACCESS_FETCH);
+	uint64_t host;
+	bool hit = tide_vcpu_hit(vcpu, gva, nbytes, TIDE_ACCESS_FETCH, &host);
 
-	if (host && nbytes == 8)
+	if (hit && nbytes == 8)
 		*ret_value = TIDE_LOAD_RELAXED(uint64_t, host);
-	else if (host && nbytes == 4)
+	else if (hit && nbytes == 4)
 		*ret_value = TIDE_LOAD_RELAXED(uint32_t, host);
-	else if (host && nbytes == 2)
+	else if (hit && nbytes == 2)
 		*ret_value = TIDE_LOAD_RELAXED(uint16_t, host);
-	else if (host && nbytes == 1)
+	else if (hit && nbytes == 1)
 		*ret_value = TIDE_LOAD_RELAXED(uint8_t, host);
 	else
 		return tide_vcpu_load_slow(vcpu, gva, nbytes, TIDE_ACCESS_FETCH,

@@ -65,19 +65,18 @@ static int reach(struct mmu_vcpu *vcpu, uint64_t gva, enum tide_access what,
 
 	if (!in_guest(vcpu))
 		return -EPERM;
-	*ret_at = tide_vcpu_hit(&vcpu->public, gva, 1, what);
-	while (!*ret_at) {
+	if (tide_vcpu_hit(&vcpu->public, gva, 1, what, ret_at))
+		return 0;
+	for (;;) {
 		*ret_at = mmu_tlb_fill(vcpu, gva, what);
 		if (*ret_at)
-			break;
+			return 0;
 		mmu_vcpu_out_of_guest(vcpu);
 		ret = fault(vcpu, gva, what, ret_at);
 		if (ret)
 			return ret;
-		*ret_at = 0;
 		mmu_vcpu_into_guest(vcpu);
 	}
-	return 0;
 }
 
 /* An exit that the caller sees says how many bytes it was about. */
@@ -171,7 +170,8 @@ static int reach_both(struct mmu_vcpu *vcpu, uint64_t gva, uint64_t next,
 			ret = reach(vcpu, next, TIDE_ACCESS_WRITE, ret_next_at);
 		if (ret)
 			return ret;
-		if (tide_vcpu_hit(&vcpu->public, gva, 1, TIDE_ACCESS_WRITE))
+		if (tide_vcpu_hit(&vcpu->public, gva, 1, TIDE_ACCESS_WRITE,
+				  ret_at))
 			return 0;
 	}
 }

@@ -41,7 +41,7 @@
 #include "base/pause_point.h"
 #include "mmu/mmu_internal.h"
 
-#define SPINS 200u
+#define SPINS 8u
 #define GENERATION_LAST 510u /* 511 is "outside" */
 
 static void relax(void)
