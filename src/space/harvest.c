@@ -134,8 +134,10 @@ static int next_chunk(struct tide_harvest *harvest)
 		return 0;
 
 	slot = watch->slot;
-	first = word * TIDE_WORD_BITS & ~(space->chunk_pages - 1);
-	end = slot->npages - first < space->chunk_pages
+	/* Without re-arming there is nothing to do late, or in pieces. */
+	first = slot->known ? word * TIDE_WORD_BITS & ~(space->chunk_pages - 1)
+			    : 0;
+	end = !slot->known || slot->npages - first < space->chunk_pages
 		      ? slot->npages
 		      : first + space->chunk_pages;
 	/* Chunks may have grown; what was handed out is not ours any more. */
