@@ -1,55 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * backing.c - pages, frames and references of a backing
+ * backing.c - guest memory with fewer frames than pages: the calls
  *
  * Theory of operation
  * -------------------
+ * A page that somebody asks for is brought into a frame: with zero, from the
+ * swap file, or by copying what it shares with others.  If no frame is free,
+ * swap.c makes room first; that may take any frame, also that of the page
+ * itself, so that bring_in() looks at the page again.
+ *
  * Every change of a page or a frame happens under the lock, disk I/O and the
- * notifier's calls included.  Lock-free are only: backing_pin, backing_put,
- * and setting a frame's dirty and accessed flag.
+ * notifier's calls included.  What is lock-free, and why, is in frame.c.
  *
- * A frame's count is one for each page in it, and one for each reference that
- * somebody holds.  Whoever wants the frame itself (swap.c, merge.c) first has
- * its mappings dropped, and then freezes it: the count goes from that of its
- * pages to 0 in one step, which fails if there is another reference.  Nothing
- * takes a reference on a count of 0, so a frozen frame has no user at all.
- *
- * A page may also leave a frame that is not frozen: one that is discarded, or
- * written while it shares the frame.  References may be left on such a frame;
- * their holders read what was there, or write to what has been discarded.
- * Without pages it is no free frame until the last reference is gone, and the
- * clock (swap.c) finds that.
- *
- * backing_pin against a freeze, for page p in frame f:
- *
- *     pin                                 taker
- *     p is alone in f?
- *                                         freeze f: 1 -> 0
- *                                         p goes elsewhere
- *     reference of f: fails, count is 0
- *                                         page q comes into f
- *                                         publish f: 0 -> 1
- *     or here: succeeds, count is 2
- *     p is alone in f?  no: put
- *
- * The second look sees the change: the reference acquires what publish, or
- * the leave of a frame that was not frozen, released.  Had the reference come
- * before the freeze, that would have failed.  It may fail by such a reference
- * that is on its way back, too; then the frame is passed by as if pinned.
- *
- * Frames are handed out filled, so nobody sees the page before.
- *
- * Invariants (backing_check)
- *   I1  a page is in at most one frame, and in that frame's list
- *   I2  the count of a frame that is not frozen is at least that of its pages
- *   I3  free frames have count 0 and no page
- *   I4  a page that is PAGE_ALONE has no other in its frame; a PAGE_SHARED one
- *       may have; its frame is not written to, nor marked dirty
- *   I5  PAGE_SAVED and not dirty: the swap file has the page's contents
- *
- * Synchronisation
- *   frame.publish, frame.leave  the page's new state -> pin.take
- *   frame.put  what the holder did -> frame.freeze, frame.leave, frame.reap
+ * Invariants: frame.c.
+ * Synchronisation: the lock.
  */
 #include "mmu/backing_internal.h"
 
@@ -61,10 +25,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include <tidemark/vcpu.h> /* relaxed loads of guest memory */
-
 #include "base/options.h"
-#include "base/pause_point.h"
+#include "mmu/mmu_internal.h" /* guest_copy */
 
 #define PAGES_MAX (1ull << 31)
 #define FRAMES_MIN 16u
@@ -72,21 +34,6 @@
 #define DISCARD_PAGES 256u
 
 _Static_assert(PAGES_MAX < BACKING_NONE, "pages and frames have 32 bits");
-
-static uint32_t page_at(const struct tide_backing *backing, uint64_t host)
-{
-	assert(backing_has(backing, host, 1));
-	return (uint32_t)((host - backing->host) >> TIDE_PAGE_SHIFT);
-}
-
-static struct backing_frame *frame_at(struct tide_backing *backing,
-				      uint64_t pfn)
-{
-	uint64_t frame = pfn - ((uintptr_t)backing->pool >> TIDE_PAGE_SHIFT);
-
-	assert(frame < backing->nframes);
-	return &backing->frames[frame];
-}
 
 static uint8_t *pfn_memory(const struct tide_backing *backing, uint64_t pfn)
 {
@@ -112,112 +59,6 @@ void backing_invalidate_end(struct tide_backing *backing, uint32_t page,
 			backing->notified,
 			backing->host + (uint64_t)page * TIDE_PAGE_SIZE,
 			npages);
-}
-
-bool backing_freeze(struct backing_frame *frame)
-{
-	uint32_t own = frame->sharers;
-
-	assert(own); /* a page's references, not nobody's */
-	/* ACQUIRE(frame.freeze) pairs with RELEASE(frame.put): what the last
-	 * holder did to the frame, its dirty flag included, is done. */
-	return atomic_compare_exchange_strong_explicit(&frame->count, &own, 0,
-						       memory_order_acquire,
-						       memory_order_relaxed);
-}
-
-void backing_publish(struct backing_frame *frame)
-{
-	/* RELEASE(frame.publish) pairs with ACQUIRE(pin.take): pages that
-	 * came and went while the count was 0.  No other thread writes to a
-	 * count of 0. */
-	atomic_store_explicit(&frame->count, frame->sharers,
-			      memory_order_release);
-}
-
-void backing_settle_dirty(struct tide_backing *backing, uint32_t frame)
-{
-	struct backing_frame *own = &backing->frames[frame];
-
-	/* Relaxed: mappings and references that could set it are gone, by the
-	 * notifier's lock and the freeze. */
-	if (!atomic_exchange_explicit(&own->dirty, false, memory_order_relaxed))
-		return;
-	assert(own->sharers == 1); /* I4 */
-	page_set(backing, own->first, page_kind(backing, own->first), 0, frame);
-}
-
-void backing_enter(struct tide_backing *backing, uint32_t page, uint32_t frame,
-		   enum page_kind kind, uint64_t saved)
-{
-	struct backing_frame *own = &backing->frames[frame];
-
-	assert(!page_is_resident(backing, page)); /* I1 */
-	backing->pages[page].next = own->first;
-	own->first = page;
-	own->sharers++;
-	page_set(backing, page, kind, saved, frame);
-	backing->stats.resident++;
-	if (own->sharers > 1)
-		backing->stats.merged += own->sharers == 2 ? 2 : 1;
-	/* Relaxed: only a publish is followed by pins. */
-	if (atomic_load_explicit(&own->count, memory_order_relaxed))
-		/* Relaxed: as above. */
-		atomic_fetch_add_explicit(&own->count, 1, memory_order_relaxed);
-}
-
-bool backing_leave(struct tide_backing *backing, uint32_t page)
-{
-	uint32_t frame = page_frame(backing, page);
-	struct backing_frame *own = &backing->frames[frame];
-	uint32_t *link = &own->first;
-
-	while (*link != page)
-		link = &backing->pages[*link].next;
-	*link = backing->pages[page].next;
-	page_set(backing, page, PAGE_ABSENT, 0, 0);
-	if (own->sharers > 1)
-		backing->stats.merged -= own->sharers == 2 ? 2 : 1;
-	backing->stats.resident--;
-	own->sharers--;
-	/* Relaxed: 0 is our own doing, a freeze. */
-	if (!atomic_load_explicit(&own->count, memory_order_relaxed) ||
-	    /* ACQ_REL(frame.leave) pairs with RELEASE(frame.put) and
-	     * ACQUIRE(pin.take): all holders are done with a frame that
-	     * becomes free; who takes a reference of one that does not sees
-	     * that the page has left. */
-	    atomic_fetch_sub_explicit(&own->count, 1, memory_order_acq_rel) ==
-		    1) {
-		if (!own->sharers)
-			backing_frame_free(backing, frame);
-	}
-	return !own->sharers;
-}
-
-uint32_t backing_frame_take(struct tide_backing *backing)
-{
-	uint32_t frame = backing->first_free;
-	struct backing_frame *own = &backing->frames[frame];
-
-	assert(frame != BACKING_NONE && own->free);
-	backing->first_free = own->first;
-	backing->stats.frames_free--;
-	own->first = BACKING_NONE;
-	own->free = false;
-	/* Relaxed: nobody has a reference. */
-	atomic_store_explicit(&own->dirty, false, memory_order_relaxed);
-	return frame;
-}
-
-void backing_frame_free(struct tide_backing *backing, uint32_t frame)
-{
-	struct backing_frame *own = &backing->frames[frame];
-
-	assert(!own->free && !own->sharers); /* I3 */
-	own->free = true;
-	own->first = backing->first_free;
-	backing->first_free = frame;
-	backing->stats.frames_free++;
 }
 
 static int file_is_fit(int fd)
@@ -456,69 +297,6 @@ int backing_get(struct tide_backing *backing, uint64_t host, bool write,
 	return err;
 }
 
-void backing_put(struct tide_backing *backing, uint64_t pfn)
-{
-	/* RELEASE(frame.put) pairs with ACQUIRE(frame.freeze),
-	 * ACQ_REL(frame.leave) and ACQUIRE(frame.reap): who takes the frame
-	 * comes after what we did with it. */
-	uint32_t before = atomic_fetch_sub_explicit(
-		&frame_at(backing, pfn)->count, 1, memory_order_release);
-
-	assert(before); /* I2: it was ours */
-	(void)before;
-}
-
-/* The page is alone in @frame. */
-static bool is_alone_in(const struct tide_backing *backing, uint32_t page,
-			uint64_t frame)
-{
-	return (page_state(backing, page) & ~PAGE_SAVED) ==
-	       (frame << PAGE_FRAME_SHIFT | PAGE_ALONE);
-}
-
-bool backing_pin(struct tide_backing *backing, uint64_t host, uint64_t pfn)
-{
-	uint32_t page = page_at(backing, host);
-	uint64_t frame = pfn - ((uintptr_t)backing->pool >> TIDE_PAGE_SHIFT);
-	struct backing_frame *own;
-	uint32_t count;
-
-	if (frame >= backing->nframes || !is_alone_in(backing, page, frame))
-		return false;
-	own = &backing->frames[frame];
-	tide_pause("backing_pin.looked");
-	/* Relaxed: the exchange checks it. */
-	count = atomic_load_explicit(&own->count, memory_order_relaxed);
-	do {
-		if (!count)
-			return false;
-		/* ACQUIRE(pin.take) pairs with RELEASE(frame.publish) and
-		 * ACQ_REL(frame.leave): if the frame is not the page's any
-		 * more, the state that we look at next says so. */
-	} while (!atomic_compare_exchange_weak_explicit(
-		&own->count, &count, count + 1, memory_order_acquire,
-		memory_order_relaxed));
-	tide_pause("backing_pin.taken");
-	if (is_alone_in(backing, page, frame))
-		return true;
-	backing_put(backing, pfn);
-	return false;
-}
-
-void backing_page_dirty(struct tide_backing *backing, uint64_t pfn)
-{
-	/* Relaxed: ordered by the notifier's lock, or by the put. */
-	atomic_store_explicit(&frame_at(backing, pfn)->dirty, true,
-			      memory_order_relaxed);
-}
-
-void backing_page_accessed(struct tide_backing *backing, uint64_t pfn)
-{
-	/* Relaxed: a hint. */
-	atomic_store_explicit(&frame_at(backing, pfn)->accessed, true,
-			      memory_order_relaxed);
-}
-
 /* Whether [host, host + nbytes) lies in the backing. */
 static bool has_bytes(const struct tide_backing *backing, uint64_t host,
 		      size_t nbytes)
@@ -527,29 +305,6 @@ static bool has_bytes(const struct tide_backing *backing, uint64_t host,
 
 	return host >= backing->host && host - backing->host <= size &&
 	       nbytes <= size - (host - backing->host);
-}
-
-/* Out of memory that a guest may be writing to. */
-static void copy_out(uint8_t *to, const uint8_t *from, size_t nbytes)
-{
-	while (nbytes) {
-		size_t n = 1;
-
-		if ((uintptr_t)from % 8 == 0 && nbytes >= 8) {
-			/* Relaxed: which of two concurrent values is read
-			 * does not matter. */
-			uint64_t word =
-				TIDE_LOAD_RELAXED(uint64_t, (uintptr_t)from);
-
-			n = 8;
-			memcpy(to, &word, n);
-		} else {
-			*to = TIDE_LOAD_RELAXED(uint8_t, (uintptr_t)from);
-		}
-		to += n;
-		from += n;
-		nbytes -= n;
-	}
 }
 
 /* Tries to read a whole page without giving it a frame.  Return: 0; a
@@ -590,8 +345,9 @@ static int read_part(struct tide_backing *backing, uint64_t host, void *buffer,
 	err = backing_get(backing, host, false, &page);
 	if (err)
 		return err;
-	copy_out(buffer, pfn_memory(backing, page.pfn) + host % TIDE_PAGE_SIZE,
-		 nbytes);
+	guest_copy(buffer,
+		   pfn_memory(backing, page.pfn) + host % TIDE_PAGE_SIZE,
+		   nbytes);
 	backing_put(backing, page.pfn);
 	return 0;
 }
@@ -604,8 +360,8 @@ static int write_part(struct tide_backing *backing, uint64_t host,
 
 	if (err)
 		return err;
-	memcpy(pfn_memory(backing, page.pfn) + host % TIDE_PAGE_SIZE, buffer,
-	       nbytes);
+	guest_copy(pfn_memory(backing, page.pfn) + host % TIDE_PAGE_SIZE,
+		   buffer, nbytes);
 	backing_page_dirty(backing, page.pfn);
 	backing_put(backing, page.pfn);
 	return 0;

@@ -2,7 +2,7 @@
 /*
  * backing_check.c - do pages, frames, references and counters agree?
  *
- * The invariants of backing.c, looked at from both sides: from each frame to
+ * The invariants of frame.c, looked at from both sides: from each frame to
  * its pages, and from each page to its frame.
  */
 #undef NDEBUG

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* backing_internal.h - what backing.c, swap.c and merge.c share */
+/* backing_internal.h - what backing.c, frame.c, swap.c and merge.c share */
 #ifndef TIDE_MMU_BACKING_INTERNAL_H
 #define TIDE_MMU_BACKING_INTERNAL_H
+
+#include <assert.h>
 
 #include <tidemark/backing.h>
 
@@ -29,7 +31,7 @@ enum page_kind {
 #define PAGE_FRAME_SHIFT 32
 
 struct backing_page {
-	_Atomic uint64_t state; /* changed under the lock, see backing.c */
+	_Atomic uint64_t state; /* changed under the lock, see frame.c */
 	uint64_t sum;		/* XXH3 of what the swap file should hold */
 	uint32_t next;		/* that shares the frame, or NONE */
 };
@@ -60,6 +62,13 @@ struct tide_backing {
 	uint32_t hand;	     /* of the clock: the next frame to look at */
 	struct tide_backing_stats stats;
 };
+
+static inline uint32_t page_at(const struct tide_backing *backing,
+			       uint64_t host)
+{
+	assert(backing_has(backing, host, 1));
+	return (uint32_t)((host - backing->host) >> TIDE_PAGE_SHIFT);
+}
 
 static inline uint64_t page_state(const struct tide_backing *backing,
 				  uint32_t page)
@@ -115,6 +124,9 @@ int backing_invalidate_start(struct tide_backing *backing, uint32_t page,
 			     uint32_t npages);
 void backing_invalidate_end(struct tide_backing *backing, uint32_t page,
 			    uint32_t npages);
+
+/* frame.c */
+
 /* Takes the last references, so that no pin can come; fails if there are
  * others than the pages' own.  Publish gives the pages theirs. */
 bool backing_freeze(struct backing_frame *frame);

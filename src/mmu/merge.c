@@ -13,7 +13,7 @@
  * Pages that are all zero are merged like others; they do not become absent.
  * A page that changed between hash and comparison is left for the next call.
  *
- * Invariants: backing.c.
+ * Invariants: frame.c.
  * Synchronisation: the lock.  The hash reads memory that the guest may be
  * writing to, on purpose: what it makes of that is checked.
  */

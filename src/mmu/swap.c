@@ -24,8 +24,8 @@
  * The clock.  Frames are looked at in turn; one that was asked for since the
  * last look is passed by once.
  *
- * Invariants: backing.c.
- * Synchronisation: the lock; see backing.c for frame.freeze and frame.reap.
+ * Invariants: frame.c.
+ * Synchronisation: the lock; see frame.c for frame.freeze and frame.reap.
  */
 #include <assert.h>
 #include <errno.h>
