@@ -8,10 +8,15 @@
  * the tests and the benchmarks move real guests, and as an example of an
  * embedder: it uses only the public calls of the other headers.
  *
- * What it does not do: no BIOS, no disk, no interrupts.  It runs on x86-64
- * only; elsewhere create, receive and image say -EOPNOTSUPP.
+ * With a soft tracker there is no KVM: the vCPUs are native workloads that do
+ * what the guests do and reach memory by tidemark/vcpu.h alone.  The tracker
+ * says which of the two machines a VM has, and a guest does not go from one
+ * to the other.
  *
- * Memory.  Gfn 0 to 0x1ff hold the boot tables, the image and the device's
+ * What it does not do: no BIOS, no disk, no interrupts.  KVM's machine is for
+ * x86-64 only; elsewhere its trackers, and image, say -EOPNOTSUPP.
+ *
+ * Memory.  Gfn 0 to 0x1ff hold the page tables, the image and the device's
  * pages; the workload writes from 0x200 on.  As on a PC nothing lies between
  * 3 and 4 GiB, and what does not fit below begins at 4 GiB, gfn 0x100000.
  *
@@ -20,7 +25,7 @@
  * tide_vm_stop may run during tide_vm_write, which then ends early.
  *
  * Signals.  The VM's threads block every signal.  SIGRTMAX, sent to a vCPU's
- * own thread and let through inside KVM_RUN only, takes it out of the guest;
+ * own thread and let through inside KVM_RUN only, takes it out of KVM's guest;
  * no handler is installed.
  *
  * Errors.  0 or a count, or a negative errno value.
@@ -80,12 +85,13 @@ struct tide_vm_config {
 	uint64_t work_pages;
 	/* soft-bitmap and soft-ring: how the workload reaches memory, by page
 	 * tables that it builds and changes in guest memory; x86-64 or Sv39;
-	 * TIDE_PAGING_NONE: by guest physical addresses. */
+	 * TIDE_PAGING_NONE: by guest physical addresses.  The other trackers
+	 * take no other. */
 	enum tide_paging_mode paging;
 };
 
 /** tide_vm_create() - VM, memory, slots and tracker; nothing runs yet.
- * Return: 0; -EINVAL; -ENOMEM; errors of /dev/kvm and of attach. */
+ * Return: 0; -EINVAL; -ENOMEM; errors of /dev/kvm, of the MMU and of attach. */
 TIDE_API TIDE_MUST_CHECK int tide_vm_create(const struct tide_vm_config *config,
 					    struct tide_vm **ret_vm);
 /** tide_vm_destroy() - stop and free; every client of the space is closed
@@ -126,7 +132,7 @@ TIDE_API size_t tide_vm_console(struct tide_vm *vm, char *buffer, size_t size);
 /** tide_vm_check() - VM stopped: is memory what the workload must have left?
  * Exact to the write; reads every page.  @message may be NULL.
  * Return: 0; 1 if not, with one sentence in @message; -EINVAL if running;
- * -ENOMEM; KVM's error. */
+ * -ENOMEM; the machine's error. */
 TIDE_API TIDE_MUST_CHECK int tide_vm_check(struct tide_vm *vm, char *message,
 					   size_t message_size);
 
@@ -139,7 +145,8 @@ TIDE_API void tide_vm_send_config(struct tide_vm *vm,
 				  struct tide_migrate_send_config *ret_config);
 
 /** tide_vm_receive() - build a VM from a migration stream and, on GO, run it.
- * @tracker: for the VM that arrives.  @limits: limits, progress (with its
+ * @tracker: for the VM that arrives; -EOPNOTSUPP and a message if it is not of
+ * the source's machine.  @limits: limits, progress (with its
  * opaque) and message; its other callbacks are ignored; NULL: no limits.
  * Return: as tide_migrate_receive(), tide_vm_create(). */
 TIDE_API TIDE_MUST_CHECK int

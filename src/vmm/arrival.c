@@ -2,10 +2,10 @@
 /*
  * arrival.c - the destination side: a VM grows from a migration stream
  *
- * The machine and the tracker come first, then each slot when it is announced, then,
- * from VMSTATE_VM, what the source's config says, and the vCPUs.  The stream
- * is not trusted: every piece is held against what came before it, and the
- * guest starts only when nothing is missing.
+ * The machine and the tracker come first, then each slot when it is announced,
+ * then, from VMSTATE_VM, what the source's config says, and the vCPUs.  The
+ * stream is not trusted: every piece is held against what came before it, and
+ * the guest starts only when nothing is missing.
  */
 #include <errno.h>
 #include <string.h>
@@ -25,6 +25,13 @@ struct arrival {
 	uint32_t slots;
 	uint64_t pages;
 	uint32_t vcpus; /* whose state has come */
+	/* Of a vCPU that came and cannot run here. */
+	const struct machine *foreign;
+};
+
+static const struct machine *const machines[] = {
+	&machine_kvm,
+	&machine_soft,
 };
 
 static int take_slot(void *opaque, struct tide_slot_info *info)
@@ -135,7 +142,11 @@ static int load(void *opaque, const char *name, uint32_t index,
 	}
 	if (strcmp(name, arrival->vm->machine->state_name) == 0)
 		return load_vcpu(arrival, index, data, nbytes);
-	return -EINVAL;
+	for (size_t i = 0; i < sizeof(machines) / sizeof(machines[0]); i++) {
+		if (strcmp(name, machines[i]->state_name) == 0)
+			arrival->foreign = machines[i];
+	}
+	return arrival->foreign ? -EOPNOTSUPP : -EINVAL;
 }
 
 static int start(void *opaque)
@@ -185,6 +196,11 @@ int tide_vm_receive(int fd, enum tide_tracker tracker,
 	config.progress = taken.progress ? progress : NULL;
 	config.opaque = &arrival;
 	err = tide_migrate_receive(fd, &config, ret_stats);
+	if (arrival.foreign)
+		oracle_say(taken.message, taken.message_size,
+			   "the guest comes from a %s machine, and this is "
+			   "a %s machine: choose a tracker of that kind",
+			   arrival.foreign->name, arrival.vm->machine->name);
 	if (err) {
 		tide_vm_destroy(arrival.vm);
 		return err;

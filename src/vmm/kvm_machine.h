@@ -12,7 +12,6 @@
 
 #include "vmm/machine.h"
 
-#define KVM_STATE_NAME "tidemark-vcpu"
 #define KVM_STATE_VERSION 1u
 
 /* KVM's own structs for x86-64, exactly of this size. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "vmm/machine.h"
 #include "vmm/vm.h"
 
 _Static_assert(GUEST_WALKER == (int)TIDE_WORKLOAD_WALKER &&
@@ -34,6 +35,10 @@ static int config_check(const struct tide_vm_config *config)
 
 	if ((unsigned int)config->workload >= TIDE_WORKLOAD_COUNT ||
 	    (unsigned int)config->tracker >= TIDE_TRACKER_COUNT)
+		return -EINVAL;
+	if ((unsigned int)config->paging >= TIDE_PAGING_MODE_COUNT ||
+	    (config->paging != TIDE_PAGING_NONE &&
+	     machine_of(config->tracker) != &machine_soft))
 		return -EINVAL;
 	if (config->vcpus > GUEST_VCPUS_MAX)
 		return -EINVAL;

@@ -65,14 +65,20 @@ struct machine {
 	int (*load)(struct vcpu *vcpu, const void *state);
 };
 
+/* The one on hosts that cannot refuses the other's guests by it. */
+#define KVM_STATE_NAME "tidemark-vcpu"
+
 extern const struct machine machine_kvm;
+extern const struct machine machine_soft;
 
 #define MACHINE_STATE_MAX 4096u /* bytes of any machine's vCPU */
 
 static inline const struct machine *machine_of(enum tide_tracker tracker)
 {
-	(void)tracker;
-	return &machine_kvm;
+	return tracker == TIDE_TRACKER_SOFT_BITMAP ||
+			       tracker == TIDE_TRACKER_SOFT_RING
+		       ? &machine_soft
+		       : &machine_kvm;
 }
 
 #endif

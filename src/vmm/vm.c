@@ -4,9 +4,9 @@
  *
  * Theory of operation
  * -------------------
- * The order matters: machine, space, tracker (a dirty ring must be on before the
- * first vCPU exists), slots, vCPUs, threads.  A destination goes the same way
- * in the same order, with the slots and the vCPUs' state from the stream
+ * The order matters: machine, space, tracker (a dirty ring must be on before
+ * the first vCPU exists), slots, vCPUs, threads.  A destination goes the same
+ * way in the same order, with the slots and the vCPUs' state from the stream
  * (arrival.c).
  *
  * The caller's side changes running and quit and waits on left; the threads

@@ -139,7 +139,7 @@ bool vm_layout_has(const struct vm_layout *layout, uint64_t first_gfn,
 		   uint64_t npages);
 bool vm_layout_is_work(const struct vm_layout *layout, uint64_t gfn);
 
-/* vcpu.c */
+/* vcpu_thread.c */
 int vcpu_create(struct tide_vm *vm, uint32_t index);
 int vcpu_start_thread(struct vcpu *vcpu);
 void vcpu_join(struct vcpu *vcpu);

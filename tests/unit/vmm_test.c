@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <sys/socket.h>
 #include <tidemark/tidemark.h>
 #include <unistd.h>
 
@@ -25,23 +24,7 @@
 #include "vmm/kvm_machine.h"
 #include "vmm/vm.h"
 #include "vmm/vmstate.h"
-
-#define MIB (1ull << 20)
-#define MEMORY (16 * MIB)
-#define WORK_END (MEMORY >> TIDE_PAGE_SHIFT)
-#define PAGE_BITS (TIDE_PAGE_SIZE * 8)
-
-static const char *const workload_names[TIDE_WORKLOAD_COUNT] = {
-	"walker", "random", "atomic", "hot", "script",
-};
-
-static uint64_t random_state;
-
-static uint64_t random_below(uint64_t limit)
-{
-	random_state = random_state * GUEST_LCG_FACTOR + GUEST_LCG_TERM;
-	return guest_random_page(random_state, limit);
-}
+#include "vmm_rig.h"
 
 static void need_kvm(const char *test)
 {
@@ -52,64 +35,11 @@ static void need_kvm(const char *test)
 	assert_int_equal(close(fd), 0);
 }
 
-static struct tide_vm *create(const struct tide_vm_config *config)
+static struct tide_vm_config config_of(enum tide_workload workload,
+				       uint32_t vcpus)
 {
-	struct tide_vm *vm = NULL;
-
-	assert_int_equal(tide_vm_create(config, &vm), 0);
-	assert_non_null(vm);
-	return vm;
-}
-
-static void expect_right(struct tide_vm *vm)
-{
-	char message[160];
-	int bad = tide_vm_check(vm, message, sizeof(message));
-
-	if (bad)
-		fail_msg("check: %d, %s", bad, message);
-}
-
-static void expect_wrong(struct tide_vm *vm, const char *what)
-{
-	char message[160];
-
-	if (tide_vm_check(vm, message, sizeof(message)) != 1)
-		fail_msg("the check did not notice %s", what);
-	assert_true(strlen(message) > 0);
-}
-
-/* Let it run until it has written @writes pages more. */
-static void run_for_writes(struct tide_vm *vm, uint64_t writes)
-{
-	uint64_t end = tide_vm_writes(vm) + writes;
-
-	assert_int_equal(tide_vm_run(vm), 0);
-	while (tide_vm_writes(vm) < end)
-		sched_yield();
-	assert_int_equal(tide_vm_stop(vm), 0);
-}
-
-static void write_some(struct tide_vm *vm, uint32_t vcpus)
-{
-	uint64_t gfns[600];
-
-	assert_int_equal(tide_vm_run(vm), 0);
-	for (uint32_t i = 0; i < 600; i++)
-		gfns[i] = GUEST_WORK_GFN +
-			  random_below(WORK_END - GUEST_WORK_GFN);
-	for (uint32_t v = 0; v < vcpus; v++)
-		assert_int_equal(tide_vm_write(vm, v, gfns + v, 600 - v,
-					       random_below(1ull << 32)),
-				 0);
-	assert_int_equal(tide_vm_stop(vm), 0);
-}
-
-/* A VM of this workload that has run, and that the check approves of. */
-static struct tide_vm *ran(enum tide_workload workload, uint32_t vcpus)
-{
-	struct tide_vm_config config = {
-		.size = sizeof(config),
+	return (struct tide_vm_config){
+		.size = sizeof(struct tide_vm_config),
 		.workload = workload,
 		.vcpus = vcpus,
 		.memory_bytes = MEMORY,
@@ -117,26 +47,13 @@ static struct tide_vm *ran(enum tide_workload workload, uint32_t vcpus)
 		.seed = random_below(1ull << 32),
 		.device = 1,
 	};
-	struct tide_vm *vm = create(&config);
-
-	if (workload == TIDE_WORKLOAD_SCRIPT)
-		write_some(vm, vcpus);
-	else
-		run_for_writes(vm, 20000);
-	expect_right(vm);
-	return vm;
 }
 
-/* vCPU 0 may be the last to get a CPU of the host. */
-static void expect_sign_of_life(struct tide_vm *vm)
+static struct tide_vm *ran_with(enum tide_workload workload, uint32_t vcpus)
 {
-	char console[64];
+	struct tide_vm_config config = config_of(workload, vcpus);
 
-	assert_int_equal(tide_vm_run(vm), 0);
-	while (!tide_vm_console(vm, console, sizeof(console)))
-		sched_yield();
-	assert_int_equal(tide_vm_stop(vm), 0);
-	assert_int_equal(console[0], 'A');
+	return ran(&config);
 }
 
 static void workload_runs_and_checks(void **state)
@@ -145,7 +62,7 @@ static void workload_runs_and_checks(void **state)
 
 	need_kvm(workload_names[workload]);
 	for (uint32_t vcpus = 1; vcpus <= GUEST_VCPUS_MAX; vcpus += 3) {
-		struct tide_vm *vm = ran(workload, vcpus);
+		struct tide_vm *vm = ran_with(workload, vcpus);
 		/* Where a stop catches a vCPU is chance: try it often. */
 		for (int i = 0; i < 50; i++) {
 			if (workload == TIDE_WORKLOAD_SCRIPT)
@@ -165,7 +82,7 @@ static void one_bit_fails_the_check(void **state)
 	struct tide_vm *vm;
 
 	need_kvm(workload_names[workload]);
-	vm = ran(workload, 2);
+	vm = ran_with(workload, 2);
 	for (int i = 0; i < 200; i++) {
 		/* Half of them where the counters are. */
 		uint64_t bit = random_below(i % 2 ? PAGE_BITS : 64);
@@ -192,7 +109,7 @@ static void one_stale_page_fails_the_check(void **state)
 	int stale = 0;
 
 	need_kvm(workload_names[workload]);
-	vm = ran(workload, 2);
+	vm = ran_with(workload, 2);
 	memory = tide_vm_memory(vm, 0);
 	before = malloc(MEMORY);
 	assert_non_null(before);
@@ -228,7 +145,7 @@ static void iterations_reach_the_pages(void **state)
 
 	(void)state;
 	need_kvm("iterations");
-	vm = ran(TIDE_WORKLOAD_RANDOM, 2);
+	vm = ran_with(TIDE_WORKLOAD_RANDOM, 2);
 	for (uint64_t iteration = 2; iteration < 20; iteration++) {
 		uint64_t newest = 0;
 
@@ -405,7 +322,7 @@ static void sync_ends_whenever_it_is_called(void **state)
 
 	(void)state;
 	need_kvm("sync");
-	syncer.vm = ran(TIDE_WORKLOAD_WALKER, 3);
+	syncer.vm = ran_with(TIDE_WORKLOAD_WALKER, 3);
 	assert_int_equal(pthread_create(&thread, NULL, sync_for_ever, &syncer),
 			 0);
 	for (int i = 0; i < 100; i++) {
@@ -681,46 +598,6 @@ static void guest_file_carries_the_config(void **state)
 	assert_int_equal(tide_guest_image(&config, NULL, 0), -EINVAL);
 }
 
-struct arriving {
-	int fd;
-	int result;
-	struct tide_vm *vm;
-};
-
-static void *arrive(void *opaque)
-{
-	struct arriving *arriving = opaque;
-
-	arriving->result = tide_vm_receive(arriving->fd, TIDE_TRACKER_NONE,
-					   NULL, &arriving->vm, NULL);
-	return NULL;
-}
-
-/* Sends @vm with these callbacks.  Return: the source's result. */
-static int transfer(struct tide_vm *vm,
-		    const struct tide_migrate_send_config *config,
-		    struct arriving *arriving)
-{
-	struct tide_client *client;
-	pthread_t thread;
-	int sockets[2];
-	int result;
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
-	*arriving = (struct arriving){ .fd = sockets[1] };
-	assert_int_equal(pthread_create(&thread, NULL, arrive, arriving), 0);
-	assert_int_equal(tide_client_open(tide_vm_space(vm), "migration",
-					  TIDE_START_ALL_DIRTY, &client),
-			 0);
-	result = tide_migrate_send(tide_vm_space(vm), client, sockets[0],
-				   config, NULL);
-	tide_client_close(client);
-	assert_int_equal(close(sockets[0]), 0);
-	assert_int_equal(pthread_join(thread, NULL), 0);
-	assert_int_equal(close(sockets[1]), 0);
-	return result;
-}
-
 static void arrived_guest_goes_on(void **state)
 {
 	enum tide_workload workload = (enum tide_workload)(uintptr_t)*state;
@@ -730,10 +607,11 @@ static void arrived_guest_goes_on(void **state)
 	uint64_t writes;
 
 	need_kvm(workload_names[workload]);
-	vm = ran(workload, 2);
+	vm = ran_with(workload, 2);
 	writes = tide_vm_writes(vm);
 	tide_vm_send_config(vm, &config);
-	assert_int_equal(transfer(vm, &config, &arriving), 0);
+	assert_int_equal(transfer(vm, &config, TIDE_TRACKER_NONE, &arriving),
+			 0);
 	assert_int_equal(arriving.result, 0);
 	tide_vm_destroy(vm);
 
@@ -756,8 +634,8 @@ static void vcpu_state_comes_back_as_it_was(void **state)
 
 	(void)state;
 	need_kvm("vCPU state");
-	from = ran(TIDE_WORKLOAD_RANDOM, 1);
-	to = ran(TIDE_WORKLOAD_WALKER, 1);
+	from = ran_with(TIDE_WORKLOAD_RANDOM, 1);
+	to = ran_with(TIDE_WORKLOAD_WALKER, 1);
 	assert_int_equal(kvm_state_save(&from->vcpu[0], &saved), 0);
 	assert_int_equal(kvm_state_load(&to->vcpu[0], &saved), 0);
 	assert_int_equal(kvm_state_save(&to->vcpu[0], &loaded), 0);
@@ -880,7 +758,7 @@ static void forged_states_are_refused(void **state)
 
 	(void)state;
 	need_kvm("forged states");
-	vm = ran(TIDE_WORKLOAD_WALKER, 1);
+	vm = ran_with(TIDE_WORKLOAD_WALKER, 1);
 	for (int i = FORGE_NOTHING; i < FORGE_COUNT; i++) {
 		struct forger forger = { vm, (enum forgery)i };
 		struct tide_migrate_send_config config = {
@@ -890,7 +768,8 @@ static void forged_states_are_refused(void **state)
 			.opaque = &forger,
 		};
 		struct arriving arriving;
-		int result = transfer(vm, &config, &arriving);
+		int result =
+			transfer(vm, &config, TIDE_TRACKER_NONE, &arriving);
 
 		if (i == FORGE_NOTHING) {
 			assert_int_equal(result, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vcpu.c - the thread of a vCPU: enter the guest, serve its exits, park
+ * vcpu_thread.c - the thread of a vCPU: enter the guest, serve its exits, park
  *
  * Theory of operation
  * -------------------
