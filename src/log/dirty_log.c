@@ -11,8 +11,10 @@
  * of the mechanism's lock, so that no fault makes the page writable between
  * them.
  *
- * The snapshot is a second bitmap and not an array of words: it is as sparse
- * as what was dirty, and a failed flush finds in it what to put back.  Putting
+ * The snapshot is an array of the words that were not empty, so that a sparse
+ * log costs what is dirty, and a failed flush finds there what to put back.
+ * The array is finite: when it is full its words are flushed and handed out,
+ * and a new batch begins, which lets others have the mechanism's lock.  Putting
  * back bits of pages that are protected by now is harmless: they are dirty
  * once too often.
  *
@@ -24,58 +26,93 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 
 /* One GET or CLEAR. */
 struct round {
 	struct tide_dirty_log *log;
 	const struct tide_dirty_log_hooks *hooks;
 	void *hooked;
-	bool any;
+	void (*found)(void *opaque, uint64_t word, uint64_t bits);
+	void *opaque;
+	int err; /* of a flush: nothing is taken any more */
 };
 
 int tide_dirty_log_init(struct tide_dirty_log *log, uint64_t npages)
 {
+	uint64_t words = tide_words(npages);
 	int err = tide_bitmap_init(&log->dirty, npages);
 
 	if (err)
 		return err;
-	err = tide_bitmap_init(&log->taken, npages);
-	if (err)
+	log->taken_count = 0;
+	log->taken_max = words < TIDE_DIRTY_LOG_BATCH ? (uint32_t)words
+						      : TIDE_DIRTY_LOG_BATCH;
+	log->taken = malloc(log->taken_max * sizeof(*log->taken));
+	if (!log->taken) {
 		tide_bitmap_fini(&log->dirty);
-	return err;
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 void tide_dirty_log_fini(struct tide_dirty_log *log)
 {
-	tide_bitmap_fini(&log->taken);
+	free(log->taken);
+	log->taken = NULL;
 	tide_bitmap_fini(&log->dirty);
+}
+
+/* Protected: flush, and hand out; or put back. */
+static void end_batch(struct round *round)
+{
+	struct tide_dirty_log *log = round->log;
+
+	round->hooks->end(round->hooked);
+	if (log->taken_count)
+		round->err = round->hooks->flush(round->hooked);
+	for (uint32_t i = 0; i < log->taken_count; i++) {
+		const struct tide_dirty_word *taken = &log->taken[i];
+
+		if (round->err)
+			tide_bitmap_set_word(&log->dirty, taken->word,
+					     taken->bits);
+		else if (round->found)
+			round->found(round->opaque, taken->word, taken->bits);
+	}
+	log->taken_count = 0;
 }
 
 static void take_and_protect(void *opaque, uint64_t word, uint64_t bits)
 {
 	struct round *round = opaque;
+	struct tide_dirty_log *log = round->log;
 
-	round->any = true;
-	tide_bitmap_set_word(&round->log->taken, word, bits);
+	if (!round->err && log->taken_count == log->taken_max) {
+		end_batch(round);
+		round->hooks->begin(round->hooked);
+	}
+	if (round->err) {
+		tide_bitmap_set_word(&log->dirty, word, bits);
+		return;
+	}
+	log->taken[log->taken_count++] = (struct tide_dirty_word){ word, bits };
 	round->hooks->protect(round->hooked, word, bits);
 }
 
-static void put_back(void *opaque, uint64_t word, uint64_t bits)
+static void begin_round(struct round *round)
 {
-	struct tide_dirty_log *log = opaque;
-
-	tide_bitmap_set_word(&log->dirty, word, bits);
+	assert(!round->log->taken_count); /* I1 */
+	round->hooks->begin(round->hooked);
 }
 
-/* Flushes if a bit was taken.  On failure everything is as it was. */
-static int flush(struct round *round)
+static int end_round(struct round *round)
 {
-	int err = round->any ? round->hooks->flush(round->hooked) : 0;
-
-	if (err)
-		(void)tide_bitmap_take(&round->log->taken, put_back,
-				       round->log);
-	return err;
+	if (round->err)
+		round->hooks->end(round->hooked);
+	else
+		end_batch(round);
+	return round->err;
 }
 
 int tide_dirty_log_get(struct tide_dirty_log *log,
@@ -84,17 +121,15 @@ int tide_dirty_log_get(struct tide_dirty_log *log,
 				     uint64_t bits),
 		       void *opaque)
 {
-	struct round round = { .log = log, .hooks = hooks, .hooked = hooked };
-	int err;
+	struct round round = { .log = log,
+			       .hooks = hooks,
+			       .hooked = hooked,
+			       .found = found,
+			       .opaque = opaque };
 
-	assert(tide_bitmap_looks_empty(&log->taken)); /* I1 */
-	hooks->begin(hooked);
+	begin_round(&round);
 	(void)tide_bitmap_take(&log->dirty, take_and_protect, &round);
-	hooks->end(hooked);
-	err = flush(&round);
-	if (!err)
-		(void)tide_bitmap_take(&log->taken, found, opaque);
-	return err;
+	return end_round(&round);
 }
 
 void tide_dirty_log_peek(const struct tide_dirty_log *log,
@@ -105,27 +140,18 @@ void tide_dirty_log_peek(const struct tide_dirty_log *log,
 	tide_bitmap_peek(&log->dirty, found, opaque);
 }
 
-static void forget(void *opaque, uint64_t word, uint64_t bits)
-{
-	(void)opaque;
-	(void)word;
-	(void)bits;
-}
-
 int tide_dirty_log_clear(struct tide_dirty_log *log,
 			 const struct tide_dirty_log_hooks *hooks, void *hooked,
 			 uint64_t first_word, uint64_t npages,
 			 const uint64_t *words)
 {
 	struct round round = { .log = log, .hooks = hooks, .hooked = hooked };
-	int err;
 
 	assert(first_word <= tide_words(log->dirty.nbits));
 	assert(!npages ||
 	       npages <= log->dirty.nbits - first_word * TIDE_WORD_BITS);
-	assert(tide_bitmap_looks_empty(&log->taken)); /* I1 */
-	hooks->begin(hooked);
-	for (uint64_t i = 0; i < tide_words(npages); i++) {
+	begin_round(&round);
+	for (uint64_t i = 0; i < tide_words(npages) && !round.err; i++) {
 		uint64_t bits = tide_bitmap_and_not(
 			&log->dirty, first_word + i,
 			words[i] & tide_word_mask(npages, i));
@@ -133,9 +159,5 @@ int tide_dirty_log_clear(struct tide_dirty_log *log,
 		if (bits)
 			take_and_protect(&round, first_word + i, bits);
 	}
-	hooks->end(hooked);
-	err = flush(&round);
-	if (!err)
-		(void)tide_bitmap_take(&log->taken, forget, NULL);
-	return err;
+	return end_round(&round);
 }

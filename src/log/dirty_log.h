@@ -16,19 +16,29 @@
 
 #include "log/bitmap.h"
 
+/* Words that are taken, protected and flushed together. */
+#define TIDE_DIRTY_LOG_BATCH 4096u
+
+struct tide_dirty_word {
+	uint64_t word;
+	uint64_t bits;
+};
+
 struct tide_dirty_log {
 	struct tide_bitmap dirty;
-	struct tide_bitmap taken; /* empty between calls */
+	struct tide_dirty_word *taken; /* TIDE_DIRTY_LOG_BATCH, or fewer */
+	uint32_t taken_max;
+	uint32_t taken_count; /* 0 between calls */
 };
 
 struct tide_dirty_log_hooks {
-	/* Around all protect calls of one GET or CLEAR: the mmu lock. */
+	/* Around the protect calls of a batch: the mmu lock. */
 	void (*begin)(void *opaque);
 	/* Make the next write to each page be caught: bit i of @mask is page
 	 * 64 * @word + i.  Their bits are cleared already. */
 	void (*protect)(void *opaque, uint64_t word, uint64_t mask);
 	void (*end)(void *opaque);
-	/* Once, without the mmu lock, if a bit was taken.  Return: 0; a
+	/* Once a batch, without the mmu lock.  Return: 0; a
 	 * negative errno: some writer may still have a stale translation. */
 	int (*flush)(void *opaque);
 };
@@ -37,9 +47,9 @@ struct tide_dirty_log_hooks {
 int tide_dirty_log_init(struct tide_dirty_log *log, uint64_t npages);
 void tide_dirty_log_fini(struct tide_dirty_log *log);
 
-/* Calls @found for each word with dirty pages, after the flush.
- * Return: 0; flush's error: then every taken bit is set again, and @found was
- * not called. */
+/* Calls @found for each word with dirty pages, after the flush of its batch.
+ * Return: 0; flush's error: then every bit that was taken and not handed to
+ * @found is set again. */
 int tide_dirty_log_get(struct tide_dirty_log *log,
 		       const struct tide_dirty_log_hooks *hooks, void *hooked,
 		       void (*found)(void *opaque, uint64_t word,
@@ -54,7 +64,8 @@ void tide_dirty_log_peek(const struct tide_dirty_log *log,
 
 /* Clears and protects those pages of [64 * first_word, + npages) whose bits
  * are set in @words and in the log; bits beyond @npages are ignored.
- * Return: 0; flush's error: then every cleared bit is set again. */
+ * Return: 0; flush's error: then every bit that was cleared and not flushed is
+ * set again. */
 int tide_dirty_log_clear(struct tide_dirty_log *log,
 			 const struct tide_dirty_log_hooks *hooks, void *hooked,
 			 uint64_t first_word, uint64_t npages,

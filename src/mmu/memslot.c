@@ -108,7 +108,7 @@ uint64_t mmu_slot_bytes(const struct mmu_slot *slot)
 	bytes += resident_bytes(slot->blocks, blocks_max(slot->npages) *
 						      sizeof(*slot->blocks));
 	if (slot->has_log)
-		bytes += 2 * (slot->npages / 8); /* dirty and taken */
+		bytes += slot->npages / 8;
 	return bytes;
 }
 
