@@ -34,7 +34,6 @@
 #define BACKING_PAGES 0x140000u /* the largest slots of the engine, and more */
 
 /* The guest's own pages, gfn 0 and up. */
-#define OWN_SLOT 500u
 #define OWN_PAGES 0x40u
 #define ROOTS 1u    /* two of them */
 #define TABLE 3u    /* x86 only: below the root */
@@ -56,7 +55,6 @@ struct soft {
 	const struct soft_kind *kind;
 	struct tide_mmu *mmu;
 	struct tide_space *space;
-	struct tide_space *own_space; /* of the guest's own pages */
 	struct tide_vcpu *vcpu[VCPUS];
 	struct tide_vcpu *stuck; /* one of them, in guest mode, or NULL */
 	uint64_t random;
@@ -352,7 +350,6 @@ static void soft_destroy(void *opaque)
 	struct soft *self = opaque;
 
 	tide_space_destroy(self->space);
-	tide_space_destroy(self->own_space);
 	for (int v = 0; v < VCPUS; v++)
 		tide_vcpu_destroy(self->vcpu[v]);
 	tide_mmu_destroy(self->mmu);
@@ -378,8 +375,8 @@ static int create_mmu(struct soft *self)
 	return tide_mmu_create(&config, &self->mmu);
 }
 
-/* A space of its own holds the guest's own pages, without a client: nobody
- * logs them.  A ring is turned on while there is no slot yet. */
+/* The guest's own pages come after: a ring is turned on while there is no slot
+ * yet. */
 static int attach(struct soft *self)
 {
 	struct tide_soft_config config = {
@@ -389,14 +386,11 @@ static int attach(struct soft *self)
 		.chunk_pages = self->kind->chunk_pages,
 		.ring_entries = self->kind->ring_entries,
 	};
-	struct tide_slot_config slot = { .id = OWN_SLOT, .npages = OWN_PAGES };
+	struct tide_slot_config slot = { .id = CONFORM_OWN_SLOT,
+					 .flags = TIDE_SLOT_UNLOGGED,
+					 .npages = OWN_PAGES };
 	int err = tide_space_create(&self->space);
 
-	if (!err)
-		err = tide_space_create(&self->own_space);
-	if (!err)
-		err = tide_space_attach(self->own_space,
-					TIDE_TRACKER_SOFT_BITMAP, &config);
 	if (!err)
 		err = tide_space_attach(self->space, self->kind->tracker,
 					&config);
@@ -409,7 +403,7 @@ static int attach(struct soft *self)
 		return -ENOMEM;
 	self->own = slot.host;
 	build_tables(self);
-	return tide_slot_add(self->own_space, &slot);
+	return tide_slot_add(self->space, &slot);
 }
 
 static int create_vcpus(struct soft *self)

@@ -522,6 +522,10 @@ static int next_extent(struct engine *e, int c)
 		return model_end(&e->model, c);
 	if (e->model.clients[c].failed)
 		return model_fail(&e->model, "next went on after an error");
+	if (extent.slot == CONFORM_OWN_SLOT) {
+		e->model.clients[c].yielded += extent.npages;
+		return 1;
+	}
 	note(e, "client %d gets slot %u gfn %jx+%ju%s", c, extent.slot,
 	     (uintmax_t)extent.first_gfn, (uintmax_t)extent.npages,
 	     extent.flags ? " gone" : "");
@@ -684,9 +688,12 @@ static int check_slots(struct engine *e)
 	uint64_t last = 0;
 	uint32_t n = 0, have = 0;
 
-	for (; !tide_slot_get(e->space, n, &info); n++) {
+	for (uint32_t i = 0; !tide_slot_get(e->space, i, &info); i++) {
 		struct model_slot *s = model_slot_by_id(&e->model, info.id);
 
+		if (info.id == CONFORM_OWN_SLOT)
+			continue;
+		n++;
 		if (!s || s->first_gfn != info.first_gfn ||
 		    s->npages != info.npages || s->flags != info.flags ||
 		    (void *)s->host != info.host || info.first_gfn < last)

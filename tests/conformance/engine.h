@@ -22,6 +22,9 @@
 
 #include <tidemark/space.h>
 
+/* A backend's own slot in the space, unlogged: the engine does not look. */
+#define CONFORM_OWN_SLOT 500u
+
 enum conform_property {
 	/* Slots and memory are the backend's: the engine adds none of its own
 	 * and moves none.  Otherwise it lays out slots as it likes. */
