@@ -26,7 +26,7 @@ struct mechanism {
 	char calls[64]; /* as far as there is room */
 	size_t ncalls;
 	int flush_error;
-	uint32_t flushes_good; /* before flush_error */
+	uint32_t flushes_good;	/* before flush_error */
 	uint64_t mark_in_flush; /* this page, by somebody; ~0: none */
 	uint8_t protections[PAGES_MAX];
 	uint8_t handed[PAGES_MAX];
