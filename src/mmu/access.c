@@ -158,66 +158,82 @@ int tide_vcpu_load_slow(struct tide_vcpu *public, uint64_t gva, size_t nbytes,
 	return ret;
 }
 
-/* Both pages writable at once, in guest mode: after the second fault the first
- * may be gone again.  Return: 0; as reach(). */
-static int reach_both(struct mmu_vcpu *vcpu, uint64_t gva, uint64_t next,
-		      uint64_t *ret_at, uint64_t *ret_next_at)
+/* One page's part of a store that crosses a page. */
+struct piece {
+	uint64_t gva;
+	bool emulated; /* the page is a table of the guest's */
+	uint64_t at;   /* emulated: gpa; else host address */
+	struct mmu_write write;
+};
+
+/* Return: 0, in guest mode; as reach(). */
+static int reach_piece(struct mmu_vcpu *vcpu, struct piece *piece)
+{
+	int ret = reach(vcpu, piece->gva, TIDE_ACCESS_WRITE, &piece->at);
+
+	piece->emulated = ret == REACH_EMULATE;
+	if (piece->emulated) {
+		mmu_vcpu_into_guest(vcpu);
+		return 0;
+	}
+	return leave(vcpu, ret, piece->write.nbytes);
+}
+
+/* Both at once, in guest mode: after the second fault the first page may be
+ * gone again. */
+static int reach_both(struct mmu_vcpu *vcpu, struct piece *first,
+		      struct piece *second)
 {
 	for (;;) {
-		int ret = reach(vcpu, gva, TIDE_ACCESS_WRITE, ret_at);
+		int ret = reach_piece(vcpu, first);
 
 		if (!ret)
-			ret = reach(vcpu, next, TIDE_ACCESS_WRITE, ret_next_at);
+			ret = reach_piece(vcpu, second);
 		if (ret)
 			return ret;
-		if (tide_vcpu_hit(&vcpu->public, gva, 1, TIDE_ACCESS_WRITE,
-				  ret_at))
+		if (first->emulated ||
+		    tide_vcpu_hit(&vcpu->public, first->gva, 1,
+				  TIDE_ACCESS_WRITE, &first->at))
 			return 0;
 	}
 }
 
-/* One of the pages is a table of the guest's: piece by piece, after both were
- * looked at. */
-static int store_pieces(struct mmu_vcpu *vcpu, uint64_t gva, size_t first,
-			struct mmu_write *write)
-{
-	struct mmu_write rest = *write;
-	uint64_t at;
-	int ret = reach(vcpu, gva + first, TIDE_ACCESS_WRITE, &at);
-
-	if (ret == REACH_EMULATE) {
-		mmu_vcpu_into_guest(vcpu);
-		ret = 0;
-	}
-	if (ret)
-		return leave(vcpu, ret, write->nbytes - first);
-	write->op = rest.op = MMU_OP_COPY;
-	write->from = &write->value;
-	rest.from = (const uint8_t *)&write->value + first;
-	rest.nbytes = write->nbytes - (uint32_t)first;
-	write->nbytes = (uint32_t)first;
-	ret = write_in_page(vcpu, gva, write);
-	return ret ? ret : write_in_page(vcpu, gva + first, &rest);
-}
-
+/* Where each part goes was looked up before: what is written to a table may
+ * change the translation of the other page, and the store is made all the
+ * same, as a CPU makes it. */
 static int store_crossing(struct mmu_vcpu *vcpu, uint64_t gva, size_t first,
-			  struct mmu_write *write)
+			  const struct mmu_write *write)
 {
-	uint64_t at, next_at;
-	int ret = reach_both(vcpu, gva, gva + first, &at, &next_at);
+	const uint8_t *from = (const uint8_t *)&write->value;
+	struct piece piece[2] = {
+		{ .gva = gva,
+		  .write = { .op = MMU_OP_COPY,
+			     .nbytes = (uint32_t)first,
+			     .from = from } },
+		{ .gva = gva + first,
+		  .write = { .op = MMU_OP_COPY,
+			     .nbytes = write->nbytes - (uint32_t)first,
+			     .from = from + first } },
+	};
+	int ret = reach_both(vcpu, &piece[0], &piece[1]);
 
-	if (ret == REACH_EMULATE) {
-		mmu_vcpu_into_guest(vcpu);
-		return store_pieces(vcpu, gva, first, write);
-	}
 	if (ret)
-		return leave(vcpu, ret,
-			     vcpu->exit.gva == gva ? first
-						   : write->nbytes - first);
-	guest_copy(pointer(at), &write->value, first);
-	guest_copy(pointer(next_at), (const uint8_t *)&write->value + first,
-		   write->nbytes - first);
-	return 0;
+		return ret;
+	/* Those first whose address ends with guest mode. */
+	for (uint32_t i = 0; i < 2; i++) {
+		if (!piece[i].emulated)
+			mmu_write_do(&piece[i].write, pointer(piece[i].at));
+	}
+	for (uint32_t i = 0; !ret && i < 2; i++) {
+		if (!piece[i].emulated)
+			continue;
+		mmu_vcpu_out_of_guest(vcpu);
+		ret = leave(vcpu,
+			    emulate(vcpu, piece[i].gva, piece[i].at,
+				    &piece[i].write),
+			    piece[i].write.nbytes);
+	}
+	return ret;
 }
 
 int tide_vcpu_store_slow(struct tide_vcpu *public, uint64_t gva, size_t nbytes,
