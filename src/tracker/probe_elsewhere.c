@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* probe_elsewhere.c - the probe where it has no guest to run */
+/* probe_elsewhere.c - where KVM's probe has no guest to run */
 #include <errno.h>
 #include <string.h>
 
-#include <tidemark/probe.h>
+#include "tracker/probe_machine.h"
 
-int tide_probe(enum tide_tracker tracker, struct tide_probe_result *ret)
+static int elsewhere_open(struct probe *probe)
 {
 	static const char why[] = "the probe has no guest for this CPU yet";
 
-	if (tracker <= TIDE_TRACKER_NONE || tracker >= TIDE_TRACKER_COUNT)
-		return -EINVAL;
-	*ret = (struct tide_probe_result){
-		.tracker = tracker,
-		.error = -EOPNOTSUPP,
-	};
-	memcpy(ret->why, why, sizeof(why));
-	return 0;
+	probe->result->error = -EOPNOTSUPP;
+	memcpy(probe->result->why, why, sizeof(why));
+	return -EOPNOTSUPP;
 }
+
+static void elsewhere_close(struct probe *probe)
+{
+	(void)probe;
+}
+
+const struct probe_machine probe_kvm = {
+	.open = elsewhere_open,
+	.close = elsewhere_close,
+};

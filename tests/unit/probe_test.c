@@ -4,8 +4,8 @@
  *
  * ioctl and open are wrapped, so that a kernel can lie: it answers every call
  * and logs nothing, never clears, loses the write after the clear, or lacks
- * the mechanism.  Without lies the probe's verdict must fit what the kernel
- * offers.
+ * the mechanism.  So are the calls of the software MMU.  Without lies the
+ * probe's verdict must fit what the host offers.
  */
 #undef NDEBUG
 #include <errno.h>
@@ -17,6 +17,7 @@
 
 #include <tidemark/probe.h>
 
+#include "mmu/kvm_calls.h"
 #include "test_support.h"
 
 static struct lies {
@@ -25,7 +26,9 @@ static struct lies {
 	bool blind;	   /* the log is always empty */
 	bool sticky;	   /* CLEAR does nothing, and says that it did */
 	bool once;	   /* the log is empty from the third GET on */
+	bool no_reset;	   /* RESET does nothing, and says that it did */
 	unsigned int gets;
+	int collected; /* entries of rings, not reset yet */
 } lie;
 
 int __real_ioctl(int fd, unsigned long request, void *argument);
@@ -71,6 +74,68 @@ int __wrap_ioctl(int fd, unsigned long request, void *argument)
 			memset(log->dirty_bitmap, 0, 8); /* 64 pages */
 	}
 	return ret;
+}
+
+int __real_mmu_take_dirty_log(struct tide_mmu *mmu, uint32_t slot,
+			      void (*found)(void *opaque, uint64_t word,
+					    uint64_t bits),
+			      void *opaque);
+int __wrap_mmu_take_dirty_log(struct tide_mmu *mmu, uint32_t slot,
+			      void (*found)(void *opaque, uint64_t word,
+					    uint64_t bits),
+			      void *opaque);
+int __real_mmu_clear_dirty_log(struct tide_mmu *mmu, uint32_t slot,
+			       uint64_t first_page, uint32_t npages,
+			       const uint64_t *words);
+int __wrap_mmu_clear_dirty_log(struct tide_mmu *mmu, uint32_t slot,
+			       uint64_t first_page, uint32_t npages,
+			       const uint64_t *words);
+int __real_mmu_collect_dirty_rings(struct tide_mmu *mmu,
+				   void (*found)(void *opaque, uint32_t slot,
+						 uint64_t offset),
+				   void *opaque);
+int __wrap_mmu_collect_dirty_rings(struct tide_mmu *mmu,
+				   void (*found)(void *opaque, uint32_t slot,
+						 uint64_t offset),
+				   void *opaque);
+int __real_mmu_reset_dirty_rings(struct tide_mmu *mmu);
+int __wrap_mmu_reset_dirty_rings(struct tide_mmu *mmu);
+
+int __wrap_mmu_take_dirty_log(struct tide_mmu *mmu, uint32_t slot,
+			      void (*found)(void *opaque, uint64_t word,
+					    uint64_t bits),
+			      void *opaque)
+{
+	return lie.blind ? 0
+			 : __real_mmu_take_dirty_log(mmu, slot, found, opaque);
+}
+
+int __wrap_mmu_clear_dirty_log(struct tide_mmu *mmu, uint32_t slot,
+			       uint64_t first_page, uint32_t npages,
+			       const uint64_t *words)
+{
+	return lie.sticky ? 0
+			  : __real_mmu_clear_dirty_log(mmu, slot, first_page,
+						       npages, words);
+}
+
+int __wrap_mmu_collect_dirty_rings(struct tide_mmu *mmu,
+				   void (*found)(void *opaque, uint32_t slot,
+						 uint64_t offset),
+				   void *opaque)
+{
+	lie.collected =
+		lie.blind ? 0
+			  : __real_mmu_collect_dirty_rings(mmu, found, opaque);
+	return lie.collected;
+}
+
+int __wrap_mmu_reset_dirty_rings(struct tide_mmu *mmu)
+{
+	int collected = lie.collected;
+
+	lie.collected = 0;
+	return lie.no_reset ? collected : __real_mmu_reset_dirty_rings(mmu);
 }
 
 static void need_kvm(const char *name)
@@ -127,7 +192,7 @@ static void test_not_offered(void **state)
 {
 	(void)state;
 	need_kvm("not offered");
-	for (int t = TIDE_TRACKER_KVM_CLEAR; t < TIDE_TRACKER_COUNT; t++) {
+	for (int t = TIDE_TRACKER_KVM_CLEAR; t <= TIDE_TRACKER_KVM_RING; t++) {
 		struct tide_probe_result result;
 
 		lie.no_extension = true;
@@ -176,6 +241,28 @@ static void test_loses_the_next(void **state)
 	found_out(TIDE_TRACKER_KVM_GET, "after clearing was lost");
 }
 
+static void test_soft(void **state)
+{
+	(void)state;
+	lie.no_device = true; /* it needs none */
+	assert_true(probe(TIDE_TRACKER_SOFT_BITMAP).works);
+	lie.no_device = true;
+	assert_true(probe(TIDE_TRACKER_SOFT_RING).works);
+}
+
+static void test_soft_lies(void **state)
+{
+	(void)state;
+	lie.blind = true;
+	found_out(TIDE_TRACKER_SOFT_BITMAP, "was not seen");
+	lie.sticky = true;
+	found_out(TIDE_TRACKER_SOFT_BITMAP, "become clean");
+	lie.blind = true;
+	found_out(TIDE_TRACKER_SOFT_RING, "was not seen");
+	lie.no_reset = true;
+	found_out(TIDE_TRACKER_SOFT_RING, "after clearing was lost");
+}
+
 static void test_bad_tracker(void **state)
 {
 	struct tide_probe_result result;
@@ -199,6 +286,8 @@ int main(void)
 		TEST(test_blind, "a log that stays empty is found out"),
 		TEST(test_sticky, "a clear that does nothing is found out"),
 		TEST(test_loses_the_next, "a log that works once is found out"),
+		TEST(test_soft, "the software MMU works without /dev/kvm"),
+		TEST(test_soft_lies, "an MMU that lies is found out"),
 		TEST(test_bad_tracker, "no mechanism, no probe"),
 	};
 
