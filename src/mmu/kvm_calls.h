@@ -70,6 +70,15 @@ int mmu_collect_dirty_rings(struct tide_mmu *mmu,
 /* The ring of one vCPU, or NULL: as the mapping of a vCPU descriptor. */
 struct tide_ring *mmu_vcpu_ring(struct tide_vcpu *vcpu);
 
+/* Who reads the logs: one in each address space, by the same mechanism, since
+ * manual protect and rings are the whole MMU's, and alone if by rings, since
+ * an entry that is taken is gone for the other. */
+enum mmu_user { MMU_USER_NONE, MMU_USER_GET, MMU_USER_CLEAR, MMU_USER_RING };
+/* Return: 0; -EBUSY. */
+int mmu_user_add(struct tide_mmu *mmu, uint32_t address_space,
+		 enum mmu_user user);
+void mmu_user_remove(struct tide_mmu *mmu, uint32_t address_space);
+
 /* Every vCPU passes a safe point, or is outside guest mode.  Return: 0;
  * -ETIMEDOUT. */
 int mmu_flush_all(struct tide_mmu *mmu);

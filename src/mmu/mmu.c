@@ -86,6 +86,33 @@ no_locks:
 	return err;
 }
 
+int mmu_user_add(struct tide_mmu *mmu, uint32_t address_space,
+		 enum mmu_user user)
+{
+	int err = 0;
+
+	assert(address_space < MMU_ADDRESS_SPACES && user != MMU_USER_NONE);
+	tide_lock_acquire(&mmu->slots_lock);
+	for (uint32_t as = 0; as < MMU_ADDRESS_SPACES; as++) {
+		if (mmu->user[as] != MMU_USER_NONE &&
+		    (as == address_space || mmu->user[as] != user ||
+		     user == MMU_USER_RING))
+			err = -EBUSY;
+	}
+	if (!err)
+		mmu->user[address_space] = user;
+	tide_lock_release(&mmu->slots_lock);
+	return err;
+}
+
+void mmu_user_remove(struct tide_mmu *mmu, uint32_t address_space)
+{
+	tide_lock_acquire(&mmu->slots_lock);
+	assert(mmu->user[address_space] != MMU_USER_NONE);
+	mmu->user[address_space] = MMU_USER_NONE;
+	tide_lock_release(&mmu->slots_lock);
+}
+
 /* Nothing else uses it any more. */
 static void delete_slots(struct tide_mmu *mmu)
 {
@@ -109,6 +136,8 @@ void tide_mmu_destroy(struct tide_mmu *mmu)
 
 	if (!mmu)
 		return;
+	for (uint32_t as = 0; as < MMU_ADDRESS_SPACES; as++)
+		assert(mmu->user[as] == MMU_USER_NONE); /* detached */
 	delete_slots(mmu);
 	if (mmu->config.backing)
 		(void)backing_set_notifier(mmu->config.backing, NULL, NULL);

@@ -151,6 +151,7 @@ struct tide_mmu {
 	uint64_t manual;       /* MMU_MANUAL_*; under slots_lock */
 	uint32_t ring_entries; /* 0: no rings; under slots_lock */
 	bool ring_with_bitmap;
+	enum mmu_user user[MMU_ADDRESS_SPACES];
 	struct mmu_slot *slots[MMU_ADDRESS_SPACES][MMU_SLOT_IDS];
 	uint64_t total_pages;
 

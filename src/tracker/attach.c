@@ -164,6 +164,15 @@ static int check_soft_config(struct tide_soft_config *config)
 static int setup_soft(struct tide_soft *soft, enum tide_tracker tracker,
 		      const struct tide_tracker_ops **ret_ops)
 {
+	enum mmu_user user = tracker == TIDE_TRACKER_SOFT_RING ? MMU_USER_RING
+			     : soft->config.get_clears	       ? MMU_USER_GET
+							       : MMU_USER_CLEAR;
+	int err = mmu_user_add(soft->config.mmu, soft->config.address_space,
+			       user);
+
+	if (err)
+		return err;
+	soft->added = true; /* tide_soft_destroy() takes it back */
 	if (tracker == TIDE_TRACKER_SOFT_RING) {
 		*ret_ops = &tide_soft_ring_ops;
 		return tide_soft_ring_setup(soft);

@@ -168,7 +168,11 @@ bool tide_soft_sync(void *tracker)
 
 void tide_soft_destroy(void *tracker)
 {
-	free(tracker);
+	struct tide_soft *soft = tracker;
+
+	if (soft->added)
+		mmu_user_remove(soft->config.mmu, soft->config.address_space);
+	free(soft);
 }
 
 static void found(void *opaque, uint64_t word, uint64_t bits)

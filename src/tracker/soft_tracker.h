@@ -19,6 +19,7 @@ struct tide_soft {
 	struct tide_space *space;
 	struct tide_soft_config config;
 	bool manual; /* GET copies, CLEAR re-arms */
+	bool added;  /* mmu_user_add() */
 	/* A vCPU may still write by a translation from before a call that
 	 * timed out; the next collect makes that good first. */
 	_Atomic bool unflushed;
