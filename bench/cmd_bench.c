@@ -43,7 +43,10 @@ static const struct bench benches[] = {
 	  "harvest-ratio-10-kvm-ring harvest-ratio-100-kvm-ring",
 	  bench_harvest },
 	{ "tlb", "tlb-hit-ratio tlb-hit-load-ratio", bench_tlb },
-	{ "fault", "fast-fault-speedup fast-fault-ns slow-fault-ns",
+	{ "fault",
+	  "fast-fault-speedup fast-fault-ns slow-fault-ns "
+	  "fast-fault-speedup-in-order fast-fault-ns-in-order "
+	  "slow-fault-ns-in-order",
 	  bench_fault },
 	{ "scaling", "fault-scaling-2 fault-scaling-2-raw", bench_scaling },
 	{ "log", "log-start-64g-ms get-sparse-ratio get-sparse-us", bench_log },
