@@ -70,6 +70,10 @@ static int invalidate_start(void *opaque, uint64_t host, uint64_t npages)
 			mmu->invalidate_end = end;
 	}
 	for_each_overlap(mmu, host, npages, mmu_zap_pages);
+	/* What was dropped before, and could not be flushed: no mapping is
+	 * left that would say so, but a vCPU may use it still. */
+	if (mmu_is_flush_owed(mmu))
+		mmu->need_flush = true;
 	return mmu_unlock_flush(mmu);
 }
 
