@@ -129,11 +129,13 @@ static void make_tables(struct machine *machine)
 			  page << TIDE_PAGE_SHIFT | 3);
 }
 
-static void machine_init(struct machine *machine, enum tide_paging_mode mode)
+/* @timeout_ns: of a flush, 0: long enough */
+static void machine_init(struct machine *machine, enum tide_paging_mode mode,
+			 uint64_t timeout_ns)
 {
 	struct tide_backing_config memory = { .npages = PAGES,
 					      .nframes = FRAMES };
-	struct tide_mmu_config config = { .flags = 0 };
+	struct tide_mmu_config config = { .flush_timeout_ns = timeout_ns };
 	struct mmu_region region = { .flags = MMU_REGION_LOG,
 				     .memory_bytes = PAGES * TIDE_PAGE_SIZE };
 
@@ -471,7 +473,7 @@ static void storm(enum tide_paging_mode mode, bool bad_disk)
 	pthread_t threads[4];
 	uint64_t seed = test_seed();
 
-	machine_init(&machine, mode);
+	machine_init(&machine, mode, 0);
 	for (uint32_t i = 0; i < VCPUS; i++)
 		cpu_init(&cpus[i], &machine, i, seed + i);
 	for (size_t i = 0; i < nothers; i++)
@@ -552,7 +554,7 @@ static void test_bad_disk(void **state)
 	struct cpu cpu;
 
 	(void)state;
-	machine_init(&machine, TIDE_PAGING_NONE);
+	machine_init(&machine, TIDE_PAGING_NONE, 0);
 	cpu_init(&cpu, &machine, 0, 1);
 	for (uint32_t page = 0; page < DATA_PAGES; page++)
 		store(&cpu, page, 0, page + 1000);
@@ -579,7 +581,7 @@ static void test_merged_guest(void **state)
 	struct cpu cpu;
 
 	(void)state;
-	machine_init(&machine, TIDE_PAGING_NONE);
+	machine_init(&machine, TIDE_PAGING_NONE, 0);
 	cpu_init(&cpu, &machine, 0, 1);
 	for (uint32_t page = 0; page < 10; page++)
 		store(&cpu, page, 5, 7);
@@ -605,6 +607,56 @@ static void test_merged_guest(void **state)
 	machine_fini(&machine);
 }
 
+struct stuck {
+	struct cpu cpu;
+	pthread_barrier_t written, tried;
+};
+
+/* A translation that is used without a safe point in between. */
+static void *run_stuck(void *opaque)
+{
+	struct stuck *stuck = opaque;
+
+	store(&stuck->cpu, 0, 0, 1);
+	(void)pthread_barrier_wait(&stuck->written);
+	(void)pthread_barrier_wait(&stuck->tried);
+	store(&stuck->cpu, 0, 0, 2);
+	cpu_leave(&stuck->cpu);
+	return NULL;
+}
+
+static void test_stuck(void **state)
+{
+	static struct machine machine;
+	static struct stuck stuck;
+
+	(void)state;
+	machine_init(&machine, TIDE_PAGING_NONE, 1000000);
+	cpu_init(&stuck.cpu, &machine, 0, 1);
+	assert_int_equal(pthread_barrier_init(&stuck.written, NULL, 2), 0);
+	assert_int_equal(pthread_barrier_init(&stuck.tried, NULL, 2), 0);
+	assert_int_equal(
+		pthread_create(&stuck.cpu.thread, NULL, run_stuck, &stuck), 0);
+	(void)pthread_barrier_wait(&stuck.written);
+	/* The first attempt drops the mapping, so that the second finds none;
+	 * the translation is there all the same. */
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(tide_backing_swap_out(machine.backing, 0, 1),
+				 -ETIMEDOUT);
+		assert_int_equal(tide_backing_discard(machine.backing, 0, 1),
+				 -ETIMEDOUT);
+	}
+	(void)pthread_barrier_wait(&stuck.tried);
+	pthread_join(stuck.cpu.thread, NULL);
+	assert_int_equal(tide_backing_swap_out(machine.backing, 0, 1), 1);
+	harvest_once(&machine);
+	compare(&machine);
+	(void)pthread_barrier_destroy(&stuck.written);
+	(void)pthread_barrier_destroy(&stuck.tried);
+	cpu_fini(&stuck.cpu);
+	machine_fini(&machine);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -612,6 +664,8 @@ int main(void)
 		  test_merged_guest, NULL, NULL, NULL },
 		{ "a bad disk stops the vCPU, which goes on afterwards",
 		  test_bad_disk, NULL, NULL, NULL },
+		{ "a page that a stuck vCPU can reach stays in its frame",
+		  test_stuck, NULL, NULL, NULL },
 		{ "a guest of four times its frames loses nothing", test_direct,
 		  NULL, NULL, NULL },
 		{ "nor one whose page tables are swapped out", test_shadow,
