@@ -29,12 +29,14 @@ enum tide_lock_rank {
 #define TIDE_ACQUIRES(...) __attribute__((acquire_capability(__VA_ARGS__)))
 #define TIDE_RELEASES(...) __attribute__((release_capability(__VA_ARGS__)))
 #define TIDE_MUST_HOLD(...) __attribute__((requires_capability(__VA_ARGS__)))
+#define TIDE_ASSERTS(...) __attribute__((assert_capability(__VA_ARGS__)))
 #define TIDE_UNCHECKED __attribute__((no_thread_safety_analysis))
 #else
 #define TIDE_CAPABILITY
 #define TIDE_ACQUIRES(...)
 #define TIDE_RELEASES(...)
 #define TIDE_MUST_HOLD(...)
+#define TIDE_ASSERTS(...)
 #define TIDE_UNCHECKED
 #endif
 
@@ -59,7 +61,7 @@ void tide_lock_wait_until(struct tide_lock *lock, pthread_cond_t *cond,
 			  const struct timespec *until) TIDE_MUST_HOLD(*lock);
 
 /* The calling thread holds @lock.  Says nothing without TIDE_CHECKS. */
-void tide_lock_assert_held(const struct tide_lock *lock);
+void tide_lock_assert_held(const struct tide_lock *lock) TIDE_ASSERTS(*lock);
 /* It holds none at all. */
 void tide_lock_assert_none(void);
 

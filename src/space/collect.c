@@ -116,6 +116,7 @@ void tide_found_snapshot(struct tide_slot *slot)
 
 void tide_slot_fail_closed(struct tide_slot *slot)
 {
+	tide_lock_assert_held(&slot->space->slots_lock);
 	for (struct tide_watch *watch = slot->watches; watch;
 	     watch = watch->next_in_slot)
 		tide_page_set_fill(&watch->dirty);
@@ -178,8 +179,10 @@ static int mend_logging(struct tide_space *space, struct tide_slot *only)
 
 int tide_space_collect(struct tide_space *space, struct tide_slot *only)
 {
-	int err = collect_marks(space, only);
+	int err;
 
+	tide_lock_assert_held(&space->slots_lock);
+	err = collect_marks(space, only);
 	space->stats.collects++;
 	if (space->ops && space->clients) {
 		int mended = mend_logging(space, only);

@@ -128,6 +128,7 @@ int tide_watch_rearm(struct tide_watch *watch, uint64_t first, uint64_t end)
 	uint64_t end_word = tide_words(end);
 	int err;
 
+	tide_lock_assert_held(&slot->space->slots_lock);
 	if (slot->gone)
 		return 0; /* nobody writes it any more */
 	err = take_late_marks(watch, first_word, end_word);
@@ -145,6 +146,7 @@ int tide_slot_rearm_known(struct tide_slot *slot)
 {
 	uint64_t chunk = slot->space->chunk_pages;
 
+	tide_lock_assert_held(&slot->space->slots_lock);
 	if (!slot->known_any || !slot->logged)
 		return 0;
 	for (uint64_t first = 0; first < slot->npages; first += chunk) {

@@ -165,6 +165,7 @@ static void publish_table(struct tide_space *space,
 	struct tide_slot_table *old =
 		atomic_load_explicit(&space->table, memory_order_relaxed);
 
+	tide_lock_assert_held(&space->slots_lock);
 	qsort(table->entry, table->count, sizeof(table->entry[0]), by_gfn);
 	/* RELEASE(table.publish) pairs with ACQUIRE(table.read): the entries
 	 * and their slots are complete before a mark can see them. */
@@ -177,8 +178,10 @@ int tide_slot_log_set(struct tide_slot *slot, bool on)
 {
 	struct tide_space *space = slot->space;
 	bool all = on && space->ops->manual && space->ops->initially_set;
-	int err = space->ops->slot_log(space->tracker, slot, on);
+	int err;
 
+	tide_lock_assert_held(&space->slots_lock);
+	err = space->ops->slot_log(space->tracker, slot, on);
 	if (err)
 		return err;
 	slot->logged = on;

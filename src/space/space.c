@@ -15,19 +15,28 @@ int tide_space_create(struct tide_space **ret_space)
 {
 	struct tide_slot_table *table = calloc(1, sizeof(*table));
 	struct tide_space *space = calloc(1, sizeof(*space));
+	int err = -ENOMEM;
 
-	if (!space || !table) {
-		free(table);
-		free(space);
-		return -ENOMEM;
-	}
-	pthread_mutex_init(&space->slots_lock, NULL);
-	pthread_cond_init(&space->sync_over, NULL);
+	if (!space || !table)
+		goto out_free;
+	err = tide_lock_init(&space->slots_lock, TIDE_RANK_SPACE_SLOTS);
+	if (err)
+		goto out_free;
+	err = -pthread_cond_init(&space->sync_over, NULL);
+	if (err)
+		goto out_lock;
 	space->asymmetric = tide_fence_probe();
 	space->chunk_pages = TIDE_CHUNK_PAGES_DEFAULT;
 	atomic_init(&space->table, table);
 	*ret_space = space;
 	return 0;
+
+out_lock:
+	tide_lock_fini(&space->slots_lock);
+out_free:
+	free(table);
+	free(space);
+	return err;
 }
 
 void tide_space_destroy(struct tide_space *space)
@@ -46,18 +55,19 @@ void tide_space_destroy(struct tide_space *space)
 	/* Relaxed: the caller has stopped every other user. */
 	free(atomic_load_explicit(&space->table, memory_order_relaxed));
 	pthread_cond_destroy(&space->sync_over);
-	pthread_mutex_destroy(&space->slots_lock);
+	tide_lock_fini(&space->slots_lock);
 	free(space);
 }
 
-void tide_space_lock(struct tide_space *space)
+void tide_space_lock(struct tide_space *space) TIDE_ACQUIRES(space->slots_lock)
 {
-	pthread_mutex_lock(&space->slots_lock);
+	tide_lock_acquire(&space->slots_lock);
 }
 
 void tide_space_unlock(struct tide_space *space)
+	TIDE_RELEASES(space->slots_lock)
 {
-	pthread_mutex_unlock(&space->slots_lock);
+	tide_lock_release(&space->slots_lock);
 }
 
 void tide_space_chunk_set(struct tide_space *space, uint64_t pages)
@@ -90,11 +100,12 @@ enum tide_tracker tide_space_tracker(struct tide_space *space)
 }
 
 /* Called with slots_lock held, which is dropped meanwhile. */
-bool tide_space_sync(struct tide_space *space)
+bool tide_space_sync(struct tide_space *space) TIDE_MUST_HOLD(space->slots_lock)
 {
 	const struct tide_tracker_ops *ops = space->ops;
 	bool done;
 
+	tide_lock_assert_held(&space->slots_lock);
 	if (!ops || !ops->sync)
 		return !ops;
 	space->syncing++;
@@ -181,7 +192,7 @@ int tide_space_detach(struct tide_space *space)
 		return 0;
 	}
 	while (space->syncing)
-		pthread_cond_wait(&space->sync_over, &space->slots_lock);
+		tide_lock_wait(&space->slots_lock, &space->sync_over);
 	for (struct tide_slot *slot = space->slots; slot; slot = slot->next) {
 		int ret = slot->logged ? tide_slot_log_set(slot, false) : 0;
 

@@ -17,6 +17,7 @@
 #include <tidemark/space.h>
 
 #include "base/atomic.h"
+#include "base/lock.h"
 #include "log/bitmap.h"
 #include "space/page_set.h"
 #include "space/tracker_ops.h"
@@ -112,7 +113,7 @@ struct tide_client {
 };
 
 struct tide_space {
-	pthread_mutex_t slots_lock;
+	struct tide_lock slots_lock;
 	bool asymmetric; /* constant: which fences (base/fence.h) */
 	char rcu_tag;	 /* only its address is used (base/rcu.h) */
 

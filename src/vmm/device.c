@@ -42,25 +42,25 @@ static int write_page(struct tide_vm *vm, uint64_t count)
 				  sizeof(page));
 }
 
-/* Under vm->lock. */
-static bool park_until_go(struct tide_vm *vm)
+static bool park_until_go(struct tide_vm *vm) TIDE_MUST_HOLD(vm->lock)
 {
 	while (!vm->quit && !vm->running) {
 		vm->device.parked = true;
 		pthread_cond_broadcast(&vm->left);
-		pthread_cond_wait(&vm->go, &vm->lock);
+		tide_lock_wait(&vm->lock, &vm->go);
 		vm->device.parked = false;
 	}
 	return !vm->quit;
 }
 
 static void wait_until(struct tide_vm *vm, uint64_t due_ns)
+	TIDE_MUST_HOLD(vm->lock)
 {
 	struct timespec until = { .tv_sec = (time_t)(due_ns / NS_PER_S),
 				  .tv_nsec = (long)(due_ns % NS_PER_S) };
 
 	while (vm->running && !vm->quit && tide_now_ns() < due_ns)
-		(void)pthread_cond_timedwait(&vm->go, &vm->lock, &until);
+		tide_lock_wait_until(&vm->lock, &vm->go, &until);
 }
 
 static void *device_thread(void *opaque)
@@ -68,20 +68,20 @@ static void *device_thread(void *opaque)
 	struct tide_vm *vm = opaque;
 	struct device *device = &vm->device;
 
-	pthread_mutex_lock(&vm->lock);
+	tide_lock_acquire(&vm->lock);
 	while (park_until_go(vm)) {
-		pthread_mutex_unlock(&vm->lock);
+		tide_lock_release(&vm->lock);
 		for (unsigned int i = 0; i < WRITES_PER_PERIOD; i++) {
 			/* Cannot fail: the pages are in a slot.  If it does,
 			 * the oracle of a migrated guest finds it. */
 			(void)write_page(vm, ++device->count);
 		}
-		pthread_mutex_lock(&vm->lock);
+		tide_lock_acquire(&vm->lock);
 		wait_until(vm, tide_now_ns() + PERIOD_NS);
 	}
 	device->parked = true;
 	pthread_cond_broadcast(&vm->left);
-	pthread_mutex_unlock(&vm->lock);
+	tide_lock_release(&vm->lock);
 	return NULL;
 }
 

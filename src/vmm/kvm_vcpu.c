@@ -85,15 +85,15 @@ void kvm_vcpu_park(struct vcpu *vcpu)
 	}
 }
 
-/* Under vm->lock.  The tracker's locks come first, so drop ours. */
-static int ring_full(struct vcpu *vcpu)
+/* The tracker's locks come first, so drop ours. */
+static int ring_full(struct vcpu *vcpu) TIDE_UNCHECKED
 {
 	struct tide_vm *vm = vcpu->vm;
 	int count;
 
-	pthread_mutex_unlock(&vm->lock);
+	tide_lock_release(&vm->lock);
 	count = tide_kvm_ring_full(vm->space, vcpu->fd);
-	pthread_mutex_lock(&vm->lock);
+	tide_lock_acquire(&vm->lock);
 	return count < 0 ? count : 0;
 }
 

@@ -22,27 +22,29 @@ void script_wait(struct vcpu *vcpu)
 {
 	struct tide_vm *vm = vcpu->vm;
 
+	tide_lock_assert_held(&vm->lock);
 	vcpu->idle = true;
 	pthread_cond_broadcast(&vm->left);
 	while (vm->running && !vm->quit && !has_job(vm, vcpu->index))
-		pthread_cond_wait(&vm->go, &vm->lock);
+		tide_lock_wait(&vm->lock, &vm->go);
 	vcpu->idle = false;
 }
 
-/* Under vm->lock. */
 static int wait_idle(struct tide_vm *vm, const struct vcpu *vcpu)
+	TIDE_MUST_HOLD(vm->lock)
 {
 	while (vm->running && !vcpu->error &&
 	       (!vcpu->idle || has_job(vm, vcpu->index)))
-		pthread_cond_wait(&vm->left, &vm->lock);
+		tide_lock_wait(&vm->lock, &vm->left);
 	if (vcpu->error)
 		return vcpu->error;
 	return vm->running ? 0 : -ECANCELED;
 }
 
-/* Under vm->lock; at most GUEST_MAILBOX_GFNS of them. */
+/* At most GUEST_MAILBOX_GFNS of them. */
 static int write_some(struct tide_vm *vm, struct vcpu *vcpu,
 		      const uint64_t *gfns, size_t count, uint64_t value)
+	TIDE_MUST_HOLD(vm->lock)
 {
 	struct guest_mailbox *box = &vm->params->mailbox[vcpu->index];
 	int err = wait_idle(vm, vcpu);
@@ -79,7 +81,7 @@ int tide_vm_write(struct tide_vm *vm, uint32_t vcpu, const uint64_t *gfns,
 	    vcpu >= vm->vcpu_count || !are_work(vm, gfns, count))
 		return -EINVAL;
 
-	pthread_mutex_lock(&vm->lock);
+	tide_lock_acquire(&vm->lock);
 	if (!vm->running)
 		err = -EINVAL;
 	while (!err && count) {
@@ -90,6 +92,6 @@ int tide_vm_write(struct tide_vm *vm, uint32_t vcpu, const uint64_t *gfns,
 		gfns += some;
 		count -= some;
 	}
-	pthread_mutex_unlock(&vm->lock);
+	tide_lock_release(&vm->lock);
 	return err;
 }

@@ -24,6 +24,7 @@
 
 void vcpu_kick(struct vcpu *vcpu)
 {
+	tide_lock_assert_held(&vcpu->vm->lock);
 	if (vcpu->place != VCPU_GUEST || vcpu->kicked)
 		return;
 	vcpu->kicked = true;
@@ -36,7 +37,7 @@ void vcpu_sync_all(void *opaque)
 	uint64_t exits[GUEST_VCPUS_MAX] = { 0 };
 	bool inside[GUEST_VCPUS_MAX] = { false };
 
-	pthread_mutex_lock(&vm->lock);
+	tide_lock_acquire(&vm->lock);
 	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
 		exits[i] = vm->vcpu[i].exits;
 		inside[i] = vm->vcpu[i].place == VCPU_GUEST;
@@ -46,9 +47,9 @@ void vcpu_sync_all(void *opaque)
 		/* One that enters only now was outside: it has no kick that
 		 * would end the wait. */
 		while (inside[i] && vm->vcpu[i].exits == exits[i])
-			pthread_cond_wait(&vm->left, &vm->lock);
+			tide_lock_wait(&vm->lock, &vm->left);
 	}
-	pthread_mutex_unlock(&vm->lock);
+	tide_lock_release(&vm->lock);
 }
 
 static void console_put(struct tide_vm *vm, char byte)
@@ -67,13 +68,14 @@ static void pace_wait(struct vcpu *vcpu)
 	uint64_t now = tide_now_ns();
 	struct timespec until;
 
+	tide_lock_assert_held(&vm->lock);
 	if (due + vm->pace_ns < now || due > now + vm->pace_ns)
 		due = now;
 	vcpu->pace_due_ns = due;
 	until.tv_sec = (time_t)(due / NS_PER_S);
 	until.tv_nsec = (long)(due % NS_PER_S);
 	while (vm->running && !vm->quit && tide_now_ns() < due)
-		(void)pthread_cond_timedwait(&vm->go, &vm->lock, &until);
+		tide_lock_wait_until(&vm->lock, &vm->go, &until);
 }
 
 void vcpu_port_out(struct vcpu *vcpu, uint16_t port, const void *data,
@@ -97,17 +99,18 @@ void vcpu_port_out(struct vcpu *vcpu, uint16_t port, const void *data,
 	}
 }
 
-/* Under vm->lock.  Return: may it run, or false to leave the thread. */
+/* Return: may it run, or false to leave the thread. */
 static bool park_until_go(struct vcpu *vcpu)
 {
 	struct tide_vm *vm = vcpu->vm;
 
+	tide_lock_assert_held(&vm->lock);
 	while (!vm->quit && (!vm->running || vcpu->error)) {
 		if (vm->machine->park)
 			vm->machine->park(vcpu);
 		vcpu->place = VCPU_PARKED;
 		pthread_cond_broadcast(&vm->left);
-		pthread_cond_wait(&vm->go, &vm->lock);
+		tide_lock_wait(&vm->lock, &vm->go);
 		vcpu->place = VCPU_HOST;
 	}
 	return !vm->quit;
@@ -118,15 +121,15 @@ static void *vcpu_thread(void *opaque)
 	struct vcpu *vcpu = opaque;
 	struct tide_vm *vm = vcpu->vm;
 
-	pthread_mutex_lock(&vm->lock);
+	tide_lock_acquire(&vm->lock);
 	while (park_until_go(vcpu)) {
 		int err;
 
 		assert(!vcpu->kicked); /* I1 */
 		vcpu->place = VCPU_GUEST;
-		pthread_mutex_unlock(&vm->lock);
+		tide_lock_release(&vm->lock);
 		err = vm->machine->enter(vcpu);
-		pthread_mutex_lock(&vm->lock);
+		tide_lock_acquire(&vm->lock);
 		vcpu->place = VCPU_HOST;
 		vcpu->exits++;
 		pthread_cond_broadcast(&vm->left);
@@ -137,7 +140,7 @@ static void *vcpu_thread(void *opaque)
 	}
 	vcpu->place = VCPU_PARKED;
 	pthread_cond_broadcast(&vm->left);
-	pthread_mutex_unlock(&vm->lock);
+	tide_lock_release(&vm->lock);
 	return NULL;
 }
 

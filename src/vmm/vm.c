@@ -44,18 +44,18 @@ void vm_signals_restore(const sigset_t *old)
 static int init_lock(struct tide_vm *vm)
 {
 	pthread_condattr_t attr;
-	int err = pthread_condattr_init(&attr);
+	int err = -pthread_condattr_init(&attr);
 
 	if (err)
-		return -err;
+		return err;
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* known */
-	err = pthread_mutex_init(&vm->lock, NULL);
+	err = tide_lock_init(&vm->lock, TIDE_RANK_VM);
 	if (err)
 		goto out_attr;
-	err = pthread_cond_init(&vm->go, &attr);
+	err = -pthread_cond_init(&vm->go, &attr);
 	if (err)
 		goto out_lock;
-	err = pthread_cond_init(&vm->left, &attr);
+	err = -pthread_cond_init(&vm->left, &attr);
 	if (err)
 		goto out_go;
 	pthread_condattr_destroy(&attr);
@@ -64,17 +64,17 @@ static int init_lock(struct tide_vm *vm)
 out_go:
 	pthread_cond_destroy(&vm->go);
 out_lock:
-	pthread_mutex_destroy(&vm->lock);
+	tide_lock_fini(&vm->lock);
 out_attr:
 	pthread_condattr_destroy(&attr);
-	return -err;
+	return err;
 }
 
 static void fini_lock(struct tide_vm *vm)
 {
 	pthread_cond_destroy(&vm->left);
 	pthread_cond_destroy(&vm->go);
-	pthread_mutex_destroy(&vm->lock);
+	tide_lock_fini(&vm->lock);
 }
 
 /* Address space for @bytes from a 2 MiB boundary on; no memory yet. */
@@ -248,12 +248,12 @@ int tide_vm_create(const struct tide_vm_config *config, struct tide_vm **ret_vm)
 
 static void join_threads(struct tide_vm *vm)
 {
-	pthread_mutex_lock(&vm->lock);
+	tide_lock_acquire(&vm->lock);
 	vm->quit = true;
 	for (uint32_t i = 0; i < vm->vcpu_count; i++)
 		vcpu_kick(&vm->vcpu[i]);
 	pthread_cond_broadcast(&vm->go);
-	pthread_mutex_unlock(&vm->lock);
+	tide_lock_release(&vm->lock);
 
 	device_join(vm);
 	for (uint32_t i = 0; i < vm->vcpu_count; i++)
@@ -294,13 +294,13 @@ int tide_vm_run(struct tide_vm *vm)
 {
 	int err;
 
-	pthread_mutex_lock(&vm->lock);
+	tide_lock_acquire(&vm->lock);
 	err = first_error(vm);
 	if (!err) {
 		vm->running = true;
 		pthread_cond_broadcast(&vm->go);
 	}
-	pthread_mutex_unlock(&vm->lock);
+	tide_lock_release(&vm->lock);
 	return err;
 }
 
@@ -308,7 +308,7 @@ int tide_vm_stop(struct tide_vm *vm)
 {
 	int err;
 
-	pthread_mutex_lock(&vm->lock);
+	tide_lock_acquire(&vm->lock);
 	vm->running = false;
 	for (uint32_t i = 0; i < vm->vcpu_count; i++)
 		vcpu_kick(&vm->vcpu[i]);
@@ -316,12 +316,12 @@ int tide_vm_stop(struct tide_vm *vm)
 	pthread_cond_broadcast(&vm->left);
 	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
 		while (vm->vcpu[i].place != VCPU_PARKED)
-			pthread_cond_wait(&vm->left, &vm->lock);
+			tide_lock_wait(&vm->lock, &vm->left);
 	}
 	while (vm->device.has_thread && !vm->device.parked)
-		pthread_cond_wait(&vm->left, &vm->lock);
+		tide_lock_wait(&vm->lock, &vm->left);
 	err = first_error(vm);
-	pthread_mutex_unlock(&vm->lock);
+	tide_lock_release(&vm->lock);
 	return err;
 }
 
@@ -329,9 +329,9 @@ bool vm_is_running(struct tide_vm *vm)
 {
 	bool running;
 
-	pthread_mutex_lock(&vm->lock);
+	tide_lock_acquire(&vm->lock);
 	running = vm->running;
-	pthread_mutex_unlock(&vm->lock);
+	tide_lock_release(&vm->lock);
 	return running;
 }
 
@@ -366,11 +366,11 @@ size_t tide_vm_console(struct tide_vm *vm, char *buffer, size_t size)
 
 	if (!size)
 		return 0;
-	pthread_mutex_lock(&vm->lock);
+	tide_lock_acquire(&vm->lock);
 	while (bytes < size - 1 && vm->console_begin != vm->console_end)
 		buffer[bytes++] =
 			vm->console[vm->console_begin++ % VM_CONSOLE_SIZE];
-	pthread_mutex_unlock(&vm->lock);
+	tide_lock_release(&vm->lock);
 	buffer[bytes] = '\0';
 	return bytes;
 }

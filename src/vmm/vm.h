@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <tidemark/vmm.h>
 
+#include "base/lock.h"
 #include "guest/params.h"
 
 struct kvm_cpuid2;
@@ -101,7 +102,7 @@ struct tide_vm {
 	struct vcpu vcpu[GUEST_VCPUS_MAX];
 	struct device device;
 
-	pthread_mutex_t lock;
+	struct tide_lock lock;
 	pthread_cond_t go;   /* running, quit, or a job: for our threads */
 	pthread_cond_t left; /* somebody left the guest, parked, is idle */
 
