@@ -224,7 +224,7 @@ class House:
             if folder.split("/")[0] not in ("tools", "examples", "include"):
                 continue
             for line, name, public in self.includes(path):
-                own = folder == "tools" and (
+                own = folder in ("tools", "examples") and (
                     f"{folder}/{name}" in self.text
                     or name in GUEST_HEADERS.get(path, ()))
                 if not public and not own:

@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# installed_test.sh - the worked example against an installed library
+# installed_test.sh - the worked examples against an installed library
 #
 # Usage: installed_test.sh BUILD_DIRECTORY
 #
-# Installs into a scratch directory, builds examples/vmm_client.c with what
-# pkg-config says, as C11 and as C++17, and runs both.  Prints TAP.
+# Installs into a scratch directory, builds examples/vmm_client.c and
+# examples/emulator.c with what pkg-config says, as C11 and as C++17, and runs
+# them.  Prints TAP.
 #
 # shellcheck disable=SC2317 # claim calls the functions
 set -u
@@ -43,15 +44,45 @@ install_it() {
 	DESTDIR=$stage meson install -C "$build" --no-rebuild
 }
 
-# compile COMPILER OUTPUT FLAG...
+# compile COMPILER EXAMPLE OUTPUT FLAG...
 compile() {
-	local compiler=$1 output=$2 flags
-	shift 2
+	local compiler=$1 example=$2 output=$3 flags
+	shift 3
 	flags=$(pkg-config --cflags --libs tidemark) || return 1
 	# shellcheck disable=SC2086 # $flags are words
 	"$compiler" "$@" -Wall -Wextra -Werror -D_GNU_SOURCE \
-		"$tree/examples/vmm_client.c" -x none -o "$stage/$output" \
-		$flags
+		"$tree/examples/$example.c" -x none -o "$stage/$output" \
+		-pthread $flags
+}
+
+# headers COMPILER FLAG...: one by one, alone; used or not.
+headers() {
+	local header
+	[ -f "$include/tidemark/vcpu.h" ] || return 1
+	for header in "$include"/tidemark/*.h; do
+		"$@" -Wall -Wextra -Wpedantic -Werror -Wno-unused-function \
+			-fsyntax-only -I"$include" "$header" || return 1
+	done
+}
+
+# emulates PROGRAM TRACKER: what the emulator prints, line by line.
+emulates() {
+	local said="$stage/said"
+	"$stage/$1" "$2" >"$said" || return 1
+	cat "$said"
+	grep -qx 'at first   1024 pages, the copy is equal' "$said" &&
+		grep -qx 'guest      paging is on' "$said" &&
+		grep -qEx 'running    [0-9]{4,} pages, while the guest wrote' \
+			"$said" &&
+		grep -qEx 'kicked     [ 0-9]+ pages, the copy is equal' \
+			"$said" &&
+		grep -qx 'guest      good bye' "$said" &&
+		grep -qEx 'off        [ 0-9]+ pages, the copy is equal' \
+			"$said" &&
+		grep -qx 'counters   512 of 512 are right' "$said" &&
+		grep -qE '^exits      512 guest faults, [1-9].* 1 kicks$' \
+			"$said" &&
+		[ "$(wc -l <"$said")" = 8 ]
 }
 
 manual() {
@@ -63,20 +94,33 @@ manual() {
 	done
 }
 
-echo 1..7
+echo 1..15
 claim "the library installs" install_it
 
 library=$(find "$stage" -name 'libtidemark.so')
+include=$(find "$stage" -type d -name include)
 PKG_CONFIG_PATH=$(dirname "$(find "$stage" -name tidemark.pc)")
 LD_LIBRARY_PATH=$(dirname "$library")
 export PKG_CONFIG_PATH LD_LIBRARY_PATH PKG_CONFIG_SYSROOT_DIR="$stage"
 
 claim "manual pages install under every name" manual
-claim "the example compiles as C11" compile "${CC:-cc}" c11 -x c -std=c11
-claim "the example compiles as C++17" \
-	compile "${CXX:-c++}" cxx17 -x c++ -std=c++17
-claim "the C11 program keeps its copy equal" "$stage/c11"
-claim "the C++17 program keeps its copy equal" "$stage/cxx17"
+claim "every header compiles alone as C11" headers "${CC:-cc}" -x c -std=c11
+claim "every header compiles alone as C++17" \
+	headers "${CXX:-c++}" -x c++ -std=c++17
+for example in vmm_client emulator; do
+	claim "$example compiles as C11" \
+		compile "${CC:-cc}" "$example" "$example-c11" -x c -std=c11
+	claim "$example compiles as C++17" compile "${CXX:-c++}" "$example" \
+		"$example-cxx17" -x c++ -std=c++17
+done
+for language in c11 cxx17; do
+	claim "the $language client keeps its copy equal" \
+		"$stage/vmm_client-$language"
+	for tracker in soft-bitmap soft-ring; do
+		claim "the $language emulator is right with $tracker" \
+			emulates "emulator-$language" "$tracker"
+	done
+done
 claim "the command runs where it is installed" \
 	"$(find "$stage" -path '*/bin/tidemark')" version
 exit $failed
