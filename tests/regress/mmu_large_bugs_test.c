@@ -120,8 +120,7 @@ static void test_k30(void **state)
 	in_guest = (struct access){ rig.vcpu[0], PAGE(5), 1, -1 };
 	actor_start(&writer, "guest", run_in_guest, &in_guest);
 	actor_begin(&logger, NULL, run_log_on, &rig);
-	spin_until(flush_is_requested, rig.vcpu[0]);
-	assert_false(actor_has_ended(&logger));
+	assert_true(flush_awaits(&logger, rig.vcpu[0]));
 	assert_true(actor_on(&writer, "guest.late"));
 	assert_false(actor_has_ended(&logger));
 	actor_end(&writer);

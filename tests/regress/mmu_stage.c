@@ -126,21 +126,21 @@ bool actor_has_ended(struct actor *actor)
 	return ended;
 }
 
-void spin_until(bool (*is_true)(void *opaque), void *opaque)
+bool flush_awaits(struct actor *asker, struct tide_vcpu *vcpu)
 {
-	for (uint64_t i = 0; !is_true(opaque); i++) {
-		assert(i < PATIENCE_S * 10000ull);
+	bool asked = false;
+
+	while (!asked && !actor_has_ended(asker)) {
 		(void)usleep(100);
+		/* Relaxed: the test orders by the actors. */
+		asked = atomic_load_explicit(&vcpu->state,
+					     memory_order_relaxed) &
+			VCPU_FLUSH;
 	}
-}
-
-bool flush_is_requested(void *vcpu)
-{
-	struct tide_vcpu *asked = vcpu;
-
-	/* Relaxed: the test orders by the actors. */
-	return atomic_load_explicit(&asked->state, memory_order_relaxed) &
-	       VCPU_FLUSH;
+	/* It must not go on now. */
+	for (int i = 0; asked && i < 1000; i++)
+		(void)sched_yield();
+	return asked && !actor_has_ended(asker);
 }
 
 /* Memory and slots */

@@ -331,8 +331,7 @@ static void test_k23(void **state)
 		change = (struct access){ rig->vcpu[2], guest.entry,
 					  leaf(&guest, 9), -1 };
 		actor_begin(&changer, NULL, run_store, &change);
-		spin_until(flush_is_requested, rig->vcpu[0]);
-		assert_false(actor_has_ended(&changer));
+		assert_true(flush_awaits(&changer, rig->vcpu[0]));
 		actor_end(&writer);
 		actor_end(&changer);
 		assert_int_equal(change.result, 0);
