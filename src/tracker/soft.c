@@ -11,21 +11,13 @@
  * collecting from a huge and idle slot costs next to nothing.
  *
  * It may time out: a vCPU that passes no safe point keeps translations from
- * before the call.  KVM's flush waits for ever instead.  What the call was to
- * do is done by then, so what the space is told is kept true by doing the
- * opposite (a slot that could not be removed is there again), and whatever
- * such a vCPU writes unseen is covered by unflushed: the next collect flushes
- * first, and then every page of every slot is dirty.
+ * before the call.  KVM's flush waits for ever instead.  A slot is then as it
+ * was, taken bits are set again, and the next GET, CLEAR or RESET flushes
+ * first, so that whatever such a vCPU wrote is before it.  Here the error only
+ * has to be passed on, and what could not be read is dirty.
  *
- * sync lets every vCPU pass a safe point.  That is more than draining (there
- * is no hardware buffer): a fast page fault makes an entry writable and then
- * marks, and another vCPU may write through it in between.  After a safe point
- * of all vCPUs those marks are made, and a write that was over when begin was
- * called is found by it (C1).
- *
- * Synchronisation
- *   soft.late   a call timed out -> soft.mend in the next collect; atomic
- *               because sync runs without slots_lock
+ * sync has nothing to do: there is no hardware buffer to drain, and a page is
+ * marked before anybody can write to it (mmu/fast_fault.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -34,42 +26,11 @@
 #include "base/clock.h"
 #include "tracker/soft_tracker.h"
 
-uint32_t tide_soft_slot_key(const struct tide_soft *soft,
-			    const struct tide_slot *slot)
+/* The address space and id of a slot in one number, as KVM has it. */
+static uint32_t slot_key(const struct tide_soft *soft,
+			 const struct tide_slot *slot)
 {
 	return soft->config.address_space << 16 | tide_slot_id(slot);
-}
-
-int tide_soft_note(struct tide_soft *soft, int err)
-{
-	/* RELEASE(soft.late) pairs with ACQUIRE(soft.mend): what was left
-	 * undone, before who makes it good. */
-	if (err == -ETIMEDOUT)
-		atomic_store_explicit(&soft->unflushed, true,
-				      memory_order_release);
-	return err;
-}
-
-void tide_soft_fail_closed_all(struct tide_soft *soft)
-{
-	for (struct tide_slot *slot = tide_slot_first(soft->space); slot;
-	     slot = tide_slot_next(slot))
-		tide_slot_fail_closed(slot);
-}
-
-int tide_soft_make_good(struct tide_soft *soft)
-{
-	int err;
-
-	/* ACQUIRE(soft.mend) pairs with RELEASE(soft.late).  A time-out that
-	 * comes after this exchange is for the next collect. */
-	if (!atomic_exchange_explicit(&soft->unflushed, false,
-				      memory_order_acquire))
-		return 0;
-	err = tide_soft_note(soft, mmu_flush_all(soft->config.mmu));
-	/* After the flush: what was written unseen was written before it. */
-	tide_soft_fail_closed_all(soft);
-	return err;
 }
 
 /* The slot as the MMU is to have it; @npages 0 deletes it. */
@@ -77,7 +38,7 @@ static int set_region(struct tide_soft *soft, const struct tide_slot *slot,
 		      uint64_t first_gfn, uint64_t npages, bool log)
 {
 	struct mmu_region region = {
-		.slot = tide_soft_slot_key(soft, slot),
+		.slot = slot_key(soft, slot),
 		.gpa = first_gfn << TIDE_PAGE_SHIFT,
 		.memory_bytes = npages << TIDE_PAGE_SHIFT,
 		.host = (uintptr_t)tide_slot_host(slot),
@@ -87,16 +48,7 @@ static int set_region(struct tide_soft *soft, const struct tide_slot *slot,
 		region.flags |= MMU_REGION_READONLY;
 	if (log)
 		region.flags |= MMU_REGION_LOG;
-	return tide_soft_note(soft, mmu_set_region(soft->config.mmu, &region));
-}
-
-/* After a time-out: as it was before, so that the space is told the truth. */
-static void put_back(struct tide_soft *soft, const struct tide_slot *slot,
-		     bool log)
-{
-	/* That it times out again says nothing new. */
-	(void)set_region(soft, slot, tide_slot_first_gfn(slot),
-			 tide_slot_npages(slot), log);
+	return mmu_set_region(soft->config.mmu, &region);
 }
 
 int tide_soft_slot_add(void *tracker, struct tide_slot *slot)
@@ -109,23 +61,14 @@ int tide_soft_slot_add(void *tracker, struct tide_slot *slot)
 
 int tide_soft_slot_remove(void *tracker, struct tide_slot *slot)
 {
-	int err =
-		set_region(tracker, slot, tide_slot_first_gfn(slot), 0, false);
-
-	if (err == -ETIMEDOUT)
-		put_back(tracker, slot, tide_slot_logged(slot));
-	return err;
+	return set_region(tracker, slot, tide_slot_first_gfn(slot), 0, false);
 }
 
 int tide_soft_slot_move(void *tracker, struct tide_slot *slot,
 			uint64_t first_gfn)
 {
-	int err = set_region(tracker, slot, first_gfn, tide_slot_npages(slot),
-			     tide_slot_logged(slot));
-
-	if (err == -ETIMEDOUT)
-		put_back(tracker, slot, tide_slot_logged(slot));
-	return err;
+	return set_region(tracker, slot, first_gfn, tide_slot_npages(slot),
+			  tide_slot_logged(slot));
 }
 
 int tide_soft_slot_park(void *tracker, struct tide_slot *slot)
@@ -151,19 +94,13 @@ int tide_soft_slot_log(void *tracker, struct tide_slot *slot, bool on)
 			     tide_slot_npages(slot), on);
 
 	tide_space_held(soft->space, begin_ns);
-	if (err != -ETIMEDOUT)
-		return err;
-	if (!on)
-		return 0; /* nothing is lost by writes that nobody logs */
-	put_back(soft, slot, false);
 	return err;
 }
 
 bool tide_soft_sync(void *tracker)
 {
-	struct tide_soft *soft = tracker;
-
-	return !tide_soft_note(soft, mmu_flush_all(soft->config.mmu));
+	(void)tracker;
+	return true;
 }
 
 void tide_soft_destroy(void *tracker)
@@ -183,18 +120,19 @@ static void found(void *opaque, uint64_t word, uint64_t bits)
 static int collect_bitmap(struct tide_soft *soft, struct tide_slot *slot)
 {
 	uint64_t begin_ns = tide_now_ns();
-	int err = mmu_take_dirty_log(
-		soft->config.mmu, tide_soft_slot_key(soft, slot), found, slot);
+	int err = mmu_take_dirty_log(soft->config.mmu, slot_key(soft, slot),
+				     found, slot);
 
 	if (!soft->manual) /* else it was a copy, without a lock */
 		tide_space_held(soft->space, begin_ns);
 	if (err)
 		tide_slot_fail_closed(slot);
-	return tide_soft_note(soft, err);
+	return err;
 }
 
-int tide_soft_collect_bitmaps(struct tide_soft *soft, struct tide_slot *only)
+int tide_soft_collect_bitmaps(void *tracker, struct tide_slot *only)
 {
+	struct tide_soft *soft = tracker;
 	int err = 0;
 
 	for (struct tide_slot *slot = tide_slot_first(soft->space); slot;
@@ -223,13 +161,6 @@ int tide_soft_bitmap_setup(struct tide_soft *soft)
 				  : 0);
 }
 
-static int bitmap_collect(void *tracker, struct tide_slot *only)
-{
-	int err = tide_soft_make_good(tracker);
-
-	return err ? err : tide_soft_collect_bitmaps(tracker, only);
-}
-
 static int clear_rearm(void *tracker, struct tide_slot *slot, uint64_t first,
 		       uint64_t npages, const uint64_t *words)
 {
@@ -240,11 +171,10 @@ static int clear_rearm(void *tracker, struct tide_slot *slot, uint64_t first,
 	assert(first % TIDE_WORD_BITS == 0);
 	assert(npages % TIDE_WORD_BITS == 0 ||
 	       first + npages == tide_slot_npages(slot));
-	err = mmu_clear_dirty_log(soft->config.mmu,
-				  tide_soft_slot_key(soft, slot), first,
+	err = mmu_clear_dirty_log(soft->config.mmu, slot_key(soft, slot), first,
 				  (uint32_t)npages, words);
 	tide_space_held(soft->space, begin_ns);
-	return tide_soft_note(soft, err);
+	return err;
 }
 
 const struct tide_tracker_ops tide_soft_get_ops = {
@@ -254,7 +184,7 @@ const struct tide_tracker_ops tide_soft_get_ops = {
 	.slot_move = tide_soft_slot_move,
 	.slot_park = tide_soft_slot_park,
 	.slot_log = tide_soft_slot_log,
-	.collect = bitmap_collect,
+	.collect = tide_soft_collect_bitmaps,
 	.sync = tide_soft_sync,
 	.destroy = tide_soft_destroy,
 };
@@ -268,7 +198,7 @@ const struct tide_tracker_ops tide_soft_clear_ops = {
 	.slot_move = tide_soft_slot_move,
 	.slot_park = tide_soft_slot_park,
 	.slot_log = tide_soft_slot_log,
-	.collect = bitmap_collect,
+	.collect = tide_soft_collect_bitmaps,
 	.rearm = clear_rearm,
 	.sync = tide_soft_sync,
 	.destroy = tide_soft_destroy,

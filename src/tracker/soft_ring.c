@@ -43,6 +43,13 @@ int tide_soft_ring_setup(struct tide_soft *soft)
 	return err == -EINVAL ? -EBUSY : err;
 }
 
+static void fail_closed_all(struct tide_soft *soft)
+{
+	for (struct tide_slot *slot = tide_slot_first(soft->space); slot;
+	     slot = tide_slot_next(slot))
+		tide_slot_fail_closed(slot);
+}
+
 /* The page of an entry, into every client's dirty set. */
 static void take_entry(void *opaque, uint32_t key, uint64_t offset)
 {
@@ -82,21 +89,16 @@ static int harvest_rings(struct tide_soft *soft)
 		tide_space_held(soft->space, begin_ns);
 	if (reset >= 0 && left <= 0)
 		return taken;
-	tide_soft_fail_closed_all(soft);
-	return tide_soft_note(soft, reset < 0 ? reset : -EIO);
+	fail_closed_all(soft);
+	return reset < 0 ? reset : -EIO;
 }
 
 static int ring_collect(void *tracker, struct tide_slot *only)
 {
-	struct tide_soft *soft = tracker;
-	int err = tide_soft_make_good(soft);
-	int ret;
+	int taken = harvest_rings(tracker);
+	int err = tide_soft_collect_bitmaps(tracker, only);
 
-	if (err)
-		return err;
-	ret = harvest_rings(soft);
-	err = tide_soft_collect_bitmaps(soft, only);
-	return ret < 0 ? ret : err;
+	return taken < 0 ? taken : err;
 }
 
 static int ring_slot_remove(void *tracker, struct tide_slot *slot)

@@ -2,8 +2,8 @@
 /*
  * soft_tracker.h - what the trackers on the software MMU share
  *
- * Everything is under the space's slots_lock, except tide_soft_sync.  Inside,
- * the calls take the MMU's slots_lock (mmu/kvm_calls.h).
+ * Everything is under the space's slots_lock, except sync.  Inside, the calls
+ * take the MMU's slots_lock (mmu/kvm_calls.h).
  */
 #ifndef TIDE_TRACKER_SOFT_TRACKER_H
 #define TIDE_TRACKER_SOFT_TRACKER_H
@@ -11,7 +11,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/atomic.h"
 #include "mmu/kvm_calls.h"
 #include "space/tracker_ops.h"
 
@@ -20,19 +19,7 @@ struct tide_soft {
 	struct tide_soft_config config;
 	bool manual; /* GET copies, CLEAR re-arms */
 	bool added;  /* mmu_user_add() */
-	/* A vCPU may still write by a translation from before a call that
-	 * timed out; the next collect makes that good first. */
-	_Atomic bool unflushed;
 };
-
-/* The address space and id of a slot in one number, as KVM has it. */
-uint32_t tide_soft_slot_key(const struct tide_soft *soft,
-			    const struct tide_slot *slot);
-/* Notes -ETIMEDOUT.  Return: @err. */
-int tide_soft_note(struct tide_soft *soft, int err);
-void tide_soft_fail_closed_all(struct tide_soft *soft);
-/* First of all in collect.  Return: 0; -ETIMEDOUT, and all is dirty. */
-int tide_soft_make_good(struct tide_soft *soft);
 
 /* The slot functions of struct tide_tracker_ops. */
 int tide_soft_slot_add(void *tracker, struct tide_slot *slot);
@@ -44,8 +31,8 @@ int tide_soft_slot_log(void *tracker, struct tide_slot *slot, bool on);
 bool tide_soft_sync(void *tracker);
 void tide_soft_destroy(void *tracker);
 
-/* The bitmaps of every logged slot, or of @only. */
-int tide_soft_collect_bitmaps(struct tide_soft *soft, struct tide_slot *only);
+/* collect: the bitmaps of every logged slot, or of @only. */
+int tide_soft_collect_bitmaps(void *tracker, struct tide_slot *only);
 
 /* Turn a mechanism on in the MMU.  Return: 0 or a negative errno. */
 int tide_soft_bitmap_setup(struct tide_soft *soft);
