@@ -16,8 +16,11 @@
   quiet       the library does not print, exit or sleep, but where it was
               built to check itself (TIDE_CHECKS)
   documents   a path, a link, an edge or a lock that a document names exists;
-              every mutex of the library has its card in docs/locking.md, and
-              every bug that is cited by number its line in docs/known-bugs.md
+              every bug that is cited by number has its line in
+              docs/known-bugs.md
+  locks       every mutex of the library is a struct tide_lock; it and every
+              condition variable has its card in docs/locking.md, complete
+              and in form, and every card its lock
 
 Usage: tidy.py [TREE]
 """
@@ -53,8 +56,14 @@ PATH = re.compile(r"`((?:src|include|tools|scripts|tests|guest|bench|examples"
 LINK = re.compile(r"\]\(([^)#\s]+)")
 CITED = re.compile(r"((?:[KQV]\d+(?:,\s|\sand\s)?)+)\sin\s`(tests/[^`]+)`")
 DOTTED = re.compile(r"`([a-z]\w*)\.([a-z]\w*)`")
-MUTEX = re.compile(r"^\s*(?:static )?pthread_(?:mutex|rwlock|spinlock)_t "
-                   r"(\w+)", re.MULTILINE)
+MUTEX = re.compile(r"\bpthread_(?:mutex|rwlock|spinlock)_t\b")
+LOCK_HOME = "src/base/lock.h"  # where the mutex itself is
+STRUCT = re.compile(r"^struct (?:[A-Z_]+ )?(\w+) \{\n(.*?)^\}",
+                    re.MULTILINE | re.DOTALL)
+LOCK = re.compile(r"^\s*(?:static )?(?:struct tide_lock|pthread_cond_t) "
+                  r"(\w+);", re.MULTILINE)
+CARD = re.compile(r"^Name: .*?(?=^```)", re.MULTILINE | re.DOTALL)
+CARD_FIELDS = ["Name", "Type", "Protects", "Order", "Comment"]
 
 
 def blank_comments(text):
@@ -263,14 +272,46 @@ class House:
                 for bug in re.findall(r"[KQV]\d+", bugs):
                     if not re.search(rf"\b{bug}\b", self.text.get(name, "")):
                         self.error(path, 1, f"{bug} is not in {name}")
-        cards = self.text.get("docs/locking.md", "")
+
+    def locks(self):
+        """(path, line, name) of each lock and condition variable of the
+        library; a member's name has its struct's before it."""
         for path in self.of_kind(".c", ".h"):
-            if not path.startswith("src/"):
+            if not path.startswith("src/") or path == LOCK_HOME:
                 continue
-            for lock in MUTEX.findall(self.text[path]):
-                if not re.search(rf"^Name: .*\b{lock}\b", cards, re.MULTILINE):
-                    self.error(path, 1, f"{lock} has no card in "
-                               "docs/locking.md")
+            code = blank_comments(self.text[path])
+            for match in LOCK.finditer(code):
+                owner = next((struct.group(1) + "."
+                              for struct in STRUCT.finditer(code)
+                              if struct.start() < match.start()
+                              < struct.end()), "")
+                yield (path, code.count("\n", 0, match.start(1)) + 1,
+                       owner + match.group(1))
+
+    def check_locks(self):
+        text, named = self.text.get("docs/locking.md", ""), set()
+        locks = list(self.locks())
+        for match in CARD.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            fields = re.findall(r"^(\w+):", match.group(0), re.MULTILINE)
+            if fields != CARD_FIELDS:
+                self.error("docs/locking.md", line,
+                           f"a card of {', '.join(fields)}")
+            name = re.match(r"Name:(.*(?:\n +.*)*)", match.group(0)).group(1)
+            names = re.findall(r"\b\w+\.\w+\b", name)
+            named.update(re.findall(r"[\w.]+", name))
+            for lock in set(names) - {name for _, _, name in locks}:
+                self.error("docs/locking.md", line, f"{lock} is no lock")
+        for path, line, lock in locks:
+            if lock not in named:
+                self.error(path, line,
+                           f"{lock} has no card in docs/locking.md")
+        for path in self.of_kind(".c", ".h"):
+            if path.startswith("src/") and path != LOCK_HOME:
+                code = blank_comments(self.text[path])
+                for match in MUTEX.finditer(code):
+                    self.error(path, code.count("\n", 0, match.start()) + 1,
+                               f"{match.group(0)} is not a struct tide_lock")
 
     def check_citations(self):
         known = set(re.findall(r"^\| ([KQ]\d+) \|",

@@ -15,9 +15,10 @@
  * The flags, slots and offsets may be anybody's writing.  What keeps us inside
  * the memory, and the producer inside its ring, are the indices, which are
  * ours: nothing at or beyond dirty_index is collected or reset, whatever it
- * says about itself.  Who writes nonsense there can lose pages or stall his own
- * vCPU, as with KVM, and nothing else.  To this end push moves dirty_index before it publishes
- * the flags (KVM: after), so that whoever sees the flags sees the index.
+ * says about itself.  To this end push moves dirty_index before it publishes
+ * the flags (KVM: after), so that whoever sees the flags sees the index.  Who
+ * writes nonsense there can lose pages or stall his own vCPU, as with KVM, and
+ * nothing else.
  *
  * Invariants
  *   I1  0 <= dirty_index - reset_index <= size             (modulo 2^32)

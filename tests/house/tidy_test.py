@@ -15,7 +15,9 @@ GOOD = {
     "src/base/bits.h": HEAD + "/* bits.h - bits */\nint f(void);\n",
     "src/log/meson.build": "files('ring.c')\n",
     "src/log/ring.c": HEAD + "/* ring.c - a ring; never calls printf() */\n"
-                      "#include \"base/bits.h\"\n",
+                      "#include \"base/bits.h\"\n"
+                      "struct tide_ring {\n\tstruct tide_lock lock;\n"
+                      "\tpthread_cond_t come;\n};\n",
     "tools/meson.build": "files('main.c')\n",
     "tools/main.c": HEAD + "/* main.c - the command */\n"
                     "#include <tidemark/base.h>\n#include \"names.h\"\n",
@@ -23,6 +25,9 @@ GOOD = {
     "tests/x_test.py": "# SPDX-License-Identifier: MIT\n"
                        "\"\"\"x_test.py - tests K1\"\"\"\n",
     "docs/known-bugs.md": "| K1 | x |\n",
+    "docs/locking.md": "```\nName:      tide_ring.lock, with\n"
+                       "           tide_ring.come\nType:      x\n"
+                       "Protects:  x\nOrder:     x\nComment:   x\n```\n",
     "include/tidemark/base.h": HEAD + "/* tidemark/base.h - base */\n",
 }
 LONG = "{\n" + "\tf();\n" * 70 + "}\n"
@@ -69,8 +74,21 @@ BAD = {
     "a document that names an edge that is gone": ("NOTES.md",
                                                    "see `ring.gone`\n",
                                                    "no ring.gone"),
-    "a lock without its card": ("src/log/ring.c", "pthread_mutex_t lock;\n",
-                                "lock has no card"),
+    "a lock without its card": (
+        "src/log/ring.c", "struct tide_more {\n\tstruct tide_lock lock;\n};\n",
+        "tide_more.lock has no card"),
+    "a condition without its card": (
+        "src/log/ring.c", "static pthread_cond_t gone;\n",
+        "gone has no card"),
+    "a mutex outside the order": ("src/log/ring.c", "pthread_mutex_t m;\n",
+                                  "is not a struct tide_lock"),
+    "a card whose lock is gone": (
+        "docs/locking.md", "```\nName:      tide_ring.gone\nType:      x\n"
+        "Protects:  x\nOrder:     x\nComment:   x\n```\n",
+        "tide_ring.gone is no lock"),
+    "a card with a field missing": (
+        "docs/locking.md", "```\nName:      RCU\nType:      x\nOrder:     x\n"
+        "Comment:   x\n```\n", "a card of Name, Type, Order, Comment"),
     "a test that does not test it": (
         "NOTES.md", "K1 and\nK2 in `tests/x_test.py`\n", "K2 is not in"),
     "a bug that nobody knows": ("src/log/ring.c", "/* K" "99 */\n",

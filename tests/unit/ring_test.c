@@ -476,9 +476,10 @@ static void test_against_model(void **state)
 
 /*
  * Three threads: the vCPU writes a page and pushes it; the harvester collects;
- * the third resets all the time, as another client's RESET would (K40).  The written page is plain data that the
- * entry alone publishes, so that ThreadSanitizer sees when it does not.  It
- * sees nothing of ring.free, behind which there are atomics only.
+ * the third resets all the time, as another client's RESET would (K40).  The
+ * written page is plain data that the entry alone publishes, so that
+ * ThreadSanitizer sees when it does not.  It sees nothing of ring.free, behind
+ * which there are atomics only.
  */
 #define PUSHES 200000u
 
