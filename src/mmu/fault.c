@@ -321,9 +321,11 @@ static int map_guest_large(struct work *work, struct mmu_map *map,
 		return mmu_map_leaf(mmu, map, sp, index);
 	}
 	/* A page that is clean for the guest must not share a table with one
-	 * that is dirty (K8): what it grants is part of the role. */
+	 * that is dirty (K8).  What they grant does not tell them apart where
+	 * the guest's entry is read-only and CR0.WP lets it be written. */
 	role.level = (uint8_t)(level - 1);
 	role.direct = true;
+	role.clean = !map->guest_dirty;
 	role.access = (uint16_t)map->access;
 	err = descend(mmu, &sp, index, map->gfn & ~mask, role);
 	return err ? err : mmu_map_direct(mmu, map, sp);

@@ -95,6 +95,7 @@ struct slot_table {
 struct sp_role {
 	uint8_t level;
 	bool direct; /* maps a run of gfns, shadows no guest table */
+	bool clean;  /* below a large page without its guest's dirty bit */
 	uint8_t address_space;
 	uint8_t mode;	 /* enum tide_paging_mode */
 	bool nx;	 /* x86: the bit in the guest's entries means that */

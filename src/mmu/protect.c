@@ -46,6 +46,10 @@ static int split_leaf(struct tide_mmu *mmu, struct mmu_slot *slot,
 
 	role.level = 1;
 	role.direct = true;
+	/* As map_guest_large() has it; in a read-only slot it is all one. */
+	if (!parent->role.direct)
+		role.clean = (old & SPTE_HOST_WRITABLE) &&
+			     !(old & SPTE_MMU_WRITABLE);
 	role.access = (uint16_t)(old & SPTE_ACCESS);
 	err = sp_get(mmu, gfn, role, &child);
 	if (err)

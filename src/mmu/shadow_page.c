@@ -146,7 +146,7 @@ static bool same_role(struct sp_role a, struct sp_role b)
 {
 	return a.level == b.level && a.direct == b.direct &&
 	       a.address_space == b.address_space && a.mode == b.mode &&
-	       a.nx == b.nx && a.access == b.access;
+	       a.nx == b.nx && a.clean == b.clean && a.access == b.access;
 }
 
 uint64_t sp_leaf_gfn(const struct shadow_page *sp, uint32_t index)
