@@ -161,6 +161,8 @@ struct tide_migrate_receive_config {
 	uint64_t memory_bytes_max; /* refuse more; 0: no limit */
 	uint64_t deadline_ns;	   /* 0: none */
 
+	/* NULL, or room for one sentence about a failure.  A load that fails
+	 * may leave its own there; the source is told it, too. */
 	char *message;
 	size_t message_size;
 };

@@ -242,6 +242,16 @@ static int take_zero(struct receiver *receiver)
 	return err;
 }
 
+/* The load callback failed; it may have said why, in the caller's words. */
+static int say_load(struct receiver *receiver, int err)
+{
+	const struct tide_migrate_receive_config *config = receiver->config;
+
+	if (config->message && config->message_size && config->message[0])
+		return tide_say(receiver->why, err, "%s", config->message);
+	return tide_say_errno(receiver->why, err, "load callback");
+}
+
 static int take_state(struct receiver *receiver)
 {
 	struct tide_state_name state;
@@ -268,8 +278,7 @@ static int take_state(struct receiver *receiver)
 					     state.name, state.index, data,
 					     size);
 		if (err)
-			(void)tide_say_errno(receiver->why, err,
-					     "load callback");
+			(void)say_load(receiver, err);
 	}
 	free(data);
 	receiver->totals.states++;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe_machine.h - one way of trying a mechanism: a guest on KVM, or a software CPU
+ * probe_machine.h - one way of trying a mechanism: on KVM, or on the software
+ * MMU
  */
 #ifndef TIDE_TRACKER_PROBE_MACHINE_H
 #define TIDE_TRACKER_PROBE_MACHINE_H

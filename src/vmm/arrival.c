@@ -19,14 +19,16 @@
 #define END_GFN \
 	((VM_MEMORY_MAX >> TIDE_PAGE_SHIFT) + GUEST_HIGH_GFN - GUEST_HOLE_GFN)
 
+#define MESSAGE_SIZE 256u
+
 struct arrival {
 	struct tide_vm *vm;
 	const struct tide_migrate_receive_config *limits;
 	uint32_t slots;
 	uint64_t pages;
 	uint32_t vcpus; /* whose state has come */
-	/* Of a vCPU that came and cannot run here. */
-	const struct machine *foreign;
+	char *message;	/* of the receive config, for both sides to read */
+	size_t message_size;
 };
 
 static const struct machine *const machines[] = {
@@ -143,10 +145,15 @@ static int load(void *opaque, const char *name, uint32_t index,
 	if (strcmp(name, arrival->vm->machine->state_name) == 0)
 		return load_vcpu(arrival, index, data, nbytes);
 	for (size_t i = 0; i < sizeof(machines) / sizeof(machines[0]); i++) {
-		if (strcmp(name, machines[i]->state_name) == 0)
-			arrival->foreign = machines[i];
+		if (strcmp(name, machines[i]->state_name) != 0)
+			continue;
+		oracle_say(arrival->message, arrival->message_size,
+			   "the guest comes from a %s machine, and this is "
+			   "a %s machine: choose a tracker of that kind",
+			   machines[i]->name, arrival->vm->machine->name);
+		return -EOPNOTSUPP;
 	}
-	return arrival->foreign ? -EOPNOTSUPP : -EINVAL;
+	return -EINVAL;
 }
 
 static int start(void *opaque)
@@ -176,6 +183,7 @@ int tide_vm_receive(int fd, enum tide_tracker tracker,
 	static const struct tide_migrate_receive_config none;
 	struct tide_vm_config vm_config = { .tracker = tracker };
 	struct tide_migrate_receive_config config, taken;
+	char message[MESSAGE_SIZE]; /* where the caller has no room */
 	struct arrival arrival = { .limits = &taken };
 	int err;
 
@@ -190,17 +198,18 @@ int tide_vm_receive(int fd, enum tide_tracker tracker,
 		return err;
 
 	config = taken;
+	if (!config.message || !config.message_size) {
+		config.message = message;
+		config.message_size = sizeof(message);
+	}
+	arrival.message = config.message;
+	arrival.message_size = config.message_size;
 	config.slot = take_slot;
 	config.load = load;
 	config.start = start;
 	config.progress = taken.progress ? progress : NULL;
 	config.opaque = &arrival;
 	err = tide_migrate_receive(fd, &config, ret_stats);
-	if (arrival.foreign)
-		oracle_say(taken.message, taken.message_size,
-			   "the guest comes from a %s machine, and this is "
-			   "a %s machine: choose a tracker of that kind",
-			   arrival.foreign->name, arrival.vm->machine->name);
 	if (err) {
 		tide_vm_destroy(arrival.vm);
 		return err;
