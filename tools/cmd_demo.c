@@ -35,9 +35,11 @@ struct demo {
 	uint64_t run_on_ns;
 	enum tide_workload workload;
 	enum tide_tracker tracker;
+	enum tide_paging_mode paging;
+	const char *paging_text; /* NULL: not asked for */
 	int device;
 	int json;
-	char why[256]; /* this tracker */
+	char why[1024]; /* this tracker */
 
 	struct progress progress;
 	struct tide_vm *vm;
@@ -53,7 +55,9 @@ static int parse(struct demo *demo, int argc, char **argv)
 	struct transfer *transfer = &demo->transfer;
 	const struct option_spec specs[] = {
 		{ "tracker", OPTION_TRACKER, &demo->tracker, "NAME",
-		  "default: the best that works", 0, 0 },
+		  "default: the best that works; soft needs no KVM", 0, 0 },
+		{ "paging", OPTION_TEXT, &demo->paging_text, "MODE",
+		  "of a soft guest: none, x86-64 or sv39", 0, 0 },
 		{ "memory", OPTION_SIZE, &demo->memory_bytes, "SIZE",
 		  "of the guest, default 256M", 16ull << 20, 1ull << 42 },
 		{ "vcpus", OPTION_COUNT, &demo->vcpus, "N", "1 to 4", 1, 4 },
@@ -94,7 +98,8 @@ static int parse(struct demo *demo, int argc, char **argv)
 		return status;
 	if (demo->memory_bytes % TIDE_PAGE_SIZE != 0)
 		return tool_error("--memory: use a multiple of 4K");
-	return -1;
+	return names_soft_paging(demo->paging_text, &demo->tracker,
+				 &demo->paging);
 }
 
 /* Let the guest run.  Return: -1, else the exit status. */
@@ -132,6 +137,7 @@ static int start_source(struct demo *demo)
 		.seed = demo->seed,
 		.device = demo->device,
 		.tracker = demo->tracker,
+		.paging = demo->paging,
 	};
 	int err = tide_vm_create(&config, &demo->vm);
 
@@ -194,10 +200,14 @@ static void print_intro(const struct demo *demo)
 {
 	printf("tracker    %s: %s\n", tide_tracker_name(demo->tracker),
 	       demo->why);
-	printf("guest      %s, %" PRIu64 " vCPU%s, %s%s\n",
+	printf("guest      %s, %" PRIu64 " %svCPU%s, %s%s",
 	       names_of_workload(demo->workload), demo->vcpus,
+	       names_tracker_is_soft(demo->tracker) ? "software " : "",
 	       demo->vcpus == 1 ? "" : "s", units_size(demo->memory_bytes).text,
 	       demo->device ? ", a device that writes" : "");
+	if (demo->paging != TIDE_PAGING_NONE)
+		printf(", %s page tables", names_of_paging(demo->paging));
+	putchar('\n');
 	(void)fflush(stdout); /* main looks at it again */
 }
 
@@ -270,6 +280,8 @@ static void put_guest(json_t *object, const struct demo *demo)
 	(void)json_object_set_new(
 		object, "workload",
 		json_string(names_of_workload(demo->workload)));
+	(void)json_object_set_new(object, "paging",
+				  json_string(names_of_paging(demo->paging)));
 	put(object, "vcpus", demo->vcpus);
 	put(object, "slots", demo->slots);
 	put(object, "seed", demo->seed);

@@ -56,7 +56,7 @@ static json_t *to_json(const struct tide_probe_result *result)
 
 static void print_row(const struct tide_probe_result *result)
 {
-	printf("%-10s %-9s %-5s", tide_tracker_name(result->tracker),
+	printf("%-11s %-9s %-5s", tide_tracker_name(result->tracker),
 	       result->supported ? "yes" : "no", result->works ? "yes" : "no");
 	if (!result->works) {
 		printf("  %s\n", result->why);
@@ -75,7 +75,7 @@ static void print_table(const struct tide_probe_result *results,
 	uint64_t pages = 0;
 	int emulated = 0;
 
-	printf("%-10s %-9s %-5s  %9s  %9s  %9s  %9s  %9s\n", "tracker",
+	printf("%-11s %-9s %-5s  %9s  %9s  %9s  %9s  %9s\n", "tracker",
 	       "supported", "works", "arm", "write", "again", "harvest",
 	       "clean");
 	for (unsigned int i = 0; i < count; i++) {

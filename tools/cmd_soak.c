@@ -29,7 +29,7 @@
 
 #define NS_PER_MS 1000000ull
 #define MIGRATE_EVERY_NS (15000 * NS_PER_MS)
-#define RUN_BACKENDS_MAX 8
+#define RUN_BACKENDS_MAX 16
 
 struct soak {
 	uint64_t time_ns;
@@ -58,14 +58,25 @@ static uint64_t mix(uint64_t x)
 	return x ^ (x >> 31);
 }
 
+/* There are several with each soft tracker: "soft-ring-sv39". */
+static enum tide_tracker tracker_of(const struct conform_backend *backend)
+{
+	enum tide_tracker tracker;
+
+	if (tide_tracker_by_name(backend->name, &tracker) == 0)
+		return tracker;
+	return strncmp(backend->name, "soft-ring", strlen("soft-ring")) == 0
+		       ? TIDE_TRACKER_SOFT_RING
+		       : TIDE_TRACKER_SOFT_BITMAP;
+}
+
 static void choose_backend(struct soak *soak,
 			   const struct conform_backend *backend)
 {
-	enum tide_tracker tracker;
+	enum tide_tracker tracker = tracker_of(backend);
 	char why[256];
 
-	if (tide_tracker_by_name(backend->name, &tracker) != 0 ||
-	    soak->backend_count == RUN_BACKENDS_MAX)
+	if (soak->backend_count == RUN_BACKENDS_MAX)
 		return;
 	if (soak->tracker != TIDE_TRACKER_NONE && soak->tracker != tracker)
 		return;
@@ -87,6 +98,8 @@ static int choose_backends(struct soak *soak)
 		return status;
 	for (unsigned int i = 0; conform_kvm[i]; i++)
 		choose_backend(soak, conform_kvm[i]);
+	for (unsigned int i = 0; conform_soft[i]; i++)
+		choose_backend(soak, conform_soft[i]);
 	if (soak->backend_count == 0)
 		return tool_error("no tracker is left to try");
 	return -1;
@@ -157,8 +170,8 @@ static int migrate_once(struct soak *soak)
 	static const char *const workloads[] = { "walker", "random", "atomic",
 						 "hot" };
 	uint64_t seed = mix(soak->seed + soak->migrations) >> 1;
-	const char *tracker =
-		soak->backends[soak->migrations % soak->backend_count]->name;
+	const char *tracker = tide_tracker_name(tracker_of(
+		soak->backends[soak->migrations % soak->backend_count]));
 	const char *workload = workloads[seed % 4];
 	char seed_text[32];
 	char vcpus[2] = { (char)('1' + (seed >> 8) % 4), '\0' };
@@ -244,6 +257,14 @@ static void print_text(const struct soak *soak, int status)
 		printf("LOST: %s\n%s\n", soak->how, soak->message);
 }
 
+static int runs_on(const struct soak *soak, enum tide_tracker tracker)
+{
+	for (unsigned int i = 0; i < soak->backend_count; i++)
+		if (tracker_of(soak->backends[i]) == tracker)
+			return 1;
+	return 0;
+}
+
 static void print_json(const struct soak *soak, int status)
 {
 	json_t *object = json_pack(
@@ -259,9 +280,13 @@ static void print_json(const struct soak *soak, int status)
 		"how", soak->how, "message", soak->message);
 	json_t *names = json_array();
 
-	for (unsigned int i = 0; i < soak->backend_count; i++)
-		(void)json_array_append_new(
-			names, json_string(soak->backends[i]->name));
+	for (unsigned int i = 0; i < TIDE_TRACKER_COUNT; i++) {
+		enum tide_tracker tracker = (enum tide_tracker)i;
+
+		if (runs_on(soak, tracker))
+			(void)json_array_append_new(
+				names, json_string(tide_tracker_name(tracker)));
+	}
 	(void)json_object_set_new(object, "trackers", names);
 	(void)json_dumpf(object, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
 	putchar('\n');

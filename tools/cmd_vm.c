@@ -45,6 +45,8 @@ struct vm_args {
 	uint64_t deadline_ns;
 	enum tide_workload workload;
 	enum tide_tracker tracker;
+	enum tide_paging_mode paging;
+	const char *paging_text; /* NULL: not asked for */
 	int device;
 	int console;
 	int quiet;
@@ -529,6 +531,7 @@ static int start(struct vm_tool *tool)
 		.seed = args->seed,
 		.device = args->device,
 		.tracker = args->tracker,
+		.paging = args->paging,
 	};
 	int err = tide_vm_create(&config, &tool->vm);
 
@@ -625,7 +628,9 @@ static int parse(struct vm_args *args, int argc, char **argv)
 		{ "device", OPTION_FLAG, &args->device, NULL,
 		  "a device model writes and marks", 0, 0 },
 		{ "tracker", OPTION_TRACKER, &args->tracker, "NAME",
-		  "default: the best that works", 0, 0 },
+		  "default: the best that works; soft needs no KVM", 0, 0 },
+		{ "paging", OPTION_TEXT, &args->paging_text, "MODE",
+		  "of a soft guest: none, x86-64 or sv39", 0, 0 },
 		{ "run-for", OPTION_TIME_MS, &args->run_for_ns, "TIME",
 		  "then stop and check memory", 1, 0 },
 		{ "memory-max", OPTION_SIZE, &args->memory_max, "SIZE",
@@ -672,5 +677,10 @@ int cmd_vm(int argc, char **argv)
 		return tool_error("--memory: use a multiple of 4K");
 	if (tool.args.prove && !tool.args.listen)
 		return tool_error("--prove: only with --listen");
-	return run(&tool);
+	if (tool.args.paging_text && tool.args.listen)
+		return tool_error("--paging: not with --listen: the guest "
+				  "brings its own");
+	status = names_soft_paging(tool.args.paging_text, &tool.args.tracker,
+				   &tool.args.paging);
+	return status < 0 ? run(&tool) : status;
 }

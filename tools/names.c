@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* names.c - trackers and workloads by name, and which tracker to use */
+/* names.c - trackers, workloads and paging by name; which tracker to use */
 #include "names.h"
 
 #include "tool.h"
@@ -17,15 +17,31 @@ _Static_assert(sizeof(workload_names) / sizeof(workload_names[0]) ==
 		       TIDE_WORKLOAD_COUNT,
 	       "every workload has a name");
 
+static const char *const paging_names[] = {
+	[TIDE_PAGING_NONE] = "none",
+	[TIDE_PAGING_X86_64] = "x86-64",
+	[TIDE_PAGING_SV39] = "sv39",
+};
+_Static_assert(sizeof(paging_names) / sizeof(paging_names[0]) ==
+		       TIDE_PAGING_MODE_COUNT,
+	       "every paging mode has a name");
+
 /* Best first: clear re-arms late and in chunks, the ring costs a slot per
  * write, get re-arms a whole slot at once. */
-static const enum tide_tracker preference[] = {
+static const enum tide_tracker kvm_trackers[] = {
 	TIDE_TRACKER_KVM_CLEAR,
 	TIDE_TRACKER_KVM_RING,
 	TIDE_TRACKER_KVM_GET,
 };
+static const enum tide_tracker soft_trackers[] = {
+	TIDE_TRACKER_SOFT_BITMAP,
+	TIDE_TRACKER_SOFT_RING,
+};
+#define KVM_TRACKERS (sizeof(kvm_trackers) / sizeof(kvm_trackers[0]))
+#define SOFT_TRACKERS (sizeof(soft_trackers) / sizeof(soft_trackers[0]))
+
 #define WHY_SIZE 128
-#define PREFERENCES (sizeof(preference) / sizeof(preference[0]))
+#define ALL_SIZE 512 /* for the reasons of several */
 
 /* "a, b or c" for messages. */
 static void list_names(const char *const *names, unsigned int count, char *text,
@@ -62,6 +78,10 @@ int names_tracker(const char *option, const char *text, enum tide_tracker *ret)
 	const char *names[TIDE_TRACKER_COUNT];
 	unsigned int count = 0;
 
+	if (strcmp(text, "soft") == 0) {
+		*ret = soft_trackers[0];
+		return -1;
+	}
 	for (unsigned int i = TIDE_TRACKER_NONE + 1; i < TIDE_TRACKER_COUNT;
 	     i++) {
 		names[count] = tide_tracker_name((enum tide_tracker)i);
@@ -86,11 +106,50 @@ int names_workload(const char *option, const char *text,
 	return unknown_name(option, text, workload_names, TIDE_WORKLOAD_COUNT);
 }
 
+static int paging_by_name(const char *text, enum tide_paging_mode *ret)
+{
+	for (unsigned int i = 0; i < TIDE_PAGING_MODE_COUNT; i++) {
+		if (strcmp(paging_names[i], text) == 0) {
+			*ret = (enum tide_paging_mode)i;
+			return -1;
+		}
+	}
+	return unknown_name("paging", text, paging_names,
+			    TIDE_PAGING_MODE_COUNT);
+}
+
+const char *names_of_paging(enum tide_paging_mode paging)
+{
+	return (unsigned int)paging < TIDE_PAGING_MODE_COUNT
+		       ? paging_names[paging]
+		       : NULL;
+}
+
+int names_tracker_is_soft(enum tide_tracker tracker)
+{
+	return tracker == TIDE_TRACKER_SOFT_BITMAP ||
+	       tracker == TIDE_TRACKER_SOFT_RING;
+}
+
 const char *names_of_workload(enum tide_workload workload)
 {
 	return (unsigned int)workload < TIDE_WORKLOAD_COUNT
 		       ? workload_names[workload]
 		       : NULL;
+}
+
+int names_soft_paging(const char *text, enum tide_tracker *tracker,
+		      enum tide_paging_mode *ret)
+{
+	if (!text)
+		return -1;
+	if (*tracker == TIDE_TRACKER_NONE)
+		*tracker = soft_trackers[0];
+	if (!names_tracker_is_soft(*tracker))
+		return tool_error("--paging: only with --tracker soft: the "
+				  "guests of %s have their own",
+				  tide_tracker_name(*tracker));
+	return paging_by_name(text, ret);
 }
 
 int names_tracker_works(enum tide_tracker tracker, char *why, size_t why_size)
@@ -112,29 +171,56 @@ int names_usable_tracker(enum tide_tracker tracker)
 			  tide_tracker_name(tracker), why);
 }
 
-int names_best_tracker(enum tide_tracker *ret, char *why, size_t why_size)
+/* The first that works, or TIDE_TRACKER_NONE.  @why_not: of those before it,
+ * "name: reason; ", or the one reason of all. */
+static enum tide_tracker first_that_works(const enum tide_tracker *trackers,
+					  unsigned int count, char *why_not)
 {
-	char reasons[PREFERENCES][WHY_SIZE];
-	char all[PREFERENCES * (WHY_SIZE + 16)] = "";
+	char first[WHY_SIZE] = "";
 	size_t used = 0;
 	int same = 1;
 
-	for (unsigned int i = 0; i < PREFERENCES; i++) {
-		if (names_tracker_works(preference[i], reasons[i], WHY_SIZE)) {
-			(void)snprintf(why, why_size,
-				       "%sa probe saw it catch a guest's write",
-				       all);
-			*ret = preference[i];
-			return -1;
-		}
-		same &= strcmp(reasons[i], reasons[0]) == 0;
+	why_not[0] = '\0';
+	for (unsigned int i = 0; i < count; i++) {
+		char reason[WHY_SIZE];
+
+		if (names_tracker_works(trackers[i], reason, sizeof(reason)))
+			return trackers[i];
+		if (i == 0)
+			memcpy(first, reason, sizeof(first));
+		same &= strcmp(reason, first) == 0;
 		used += (size_t)snprintf(
-			all + used, sizeof(all) - used, "%s: %s; ",
-			tide_tracker_name(preference[i]), reasons[i]);
+			why_not + used, ALL_SIZE - used, "%s: %s; ",
+			tide_tracker_name(trackers[i]), reason);
 	}
 	if (same)
-		return tool_error("no tracker works on this host: %s",
-				  reasons[0]);
-	return tool_error("no tracker works on this host: %.*s", (int)used - 2,
-			  all);
+		(void)snprintf(why_not, ALL_SIZE, "%s", first);
+	else
+		why_not[used - 2] = '\0';
+	return TIDE_TRACKER_NONE;
+}
+
+int names_best_tracker(enum tide_tracker *ret, char *why, size_t why_size)
+{
+	char kvm_why[ALL_SIZE], soft_why[ALL_SIZE];
+
+	*ret = first_that_works(kvm_trackers, KVM_TRACKERS, kvm_why);
+	if (*ret != TIDE_TRACKER_NONE) {
+		(void)snprintf(why, why_size,
+			       "%sa probe saw it catch a guest's write",
+			       kvm_why);
+		return -1;
+	}
+	*ret = first_that_works(soft_trackers, SOFT_TRACKERS, soft_why);
+	if (*ret != TIDE_TRACKER_NONE) {
+		(void)snprintf(
+			why, why_size,
+			"KVM does not work on this host (%s), so the "
+			"guest's CPU is software; %sa probe saw it catch "
+			"a write",
+			kvm_why, soft_why);
+		return -1;
+	}
+	return tool_error("no tracker works on this host: %s; %s", kvm_why,
+			  soft_why);
 }

@@ -13,6 +13,8 @@ import command
 
 QUICK = ["--warm-up", "50", "--run-on", "50"]
 WORKLOADS = ["walker", "random", "atomic", "hot", "script"]
+PAGING = ["none", "x86-64", "sv39"]
+SOFT = ["soft-bitmap", "soft-ring"]
 
 
 def demo(*arguments, status=0):
@@ -30,14 +32,16 @@ def moved_whole(result, memory):
     assert result["phase"] == "done"
 
 
-def moves(tracker, workload):
+def moves(tracker, workload, paging=None):
     def claim():
+        asked = ["--paging", paging] if paging else []
         result = demo("--tracker", tracker, "--workload", workload,
                       "--memory", "16M", "--vcpus", "2", "--device",
-                      "--seed", "7")
+                      "--seed", "7", *asked)
         moved_whole(result, 16 << 20)
         assert result["tracker"] == tracker
         assert result["workload"] == workload
+        assert result["paging"] == (paging or "none")
         assert (result["guest_writes"] > 0) == (workload != "script")
     return claim
 
@@ -73,6 +77,49 @@ def test_lost():
     assert result["verdict"] == "lost"
     done = command.run("demo", "--memory", "16M", "--lose-page", *QUICK)
     assert done.returncode == 1 and "LOST" in done.stdout
+
+
+def test_soft_lost():
+    """The same where no kernel takes part."""
+    for paging in PAGING:
+        result = demo("--tracker", "soft", "--paging", paging, "--memory",
+                      "16M", "--lose-page", status=1)
+        assert result["tracker"] == "soft-bitmap", result["tracker"]
+        assert result["lost_pages"] == 1 and result["lost_gfns"] == [4095]
+        assert result["verdict"] == "lost"
+
+
+def test_soft_words():
+    done = command.run("demo", "--tracker", "soft", "--memory", "16M",
+                       "--paging", "sv39", *QUICK)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    for word in ("soft-bitmap", "software vCPU", "sv39 page tables",
+                 "nothing was lost"):
+        assert word in done.stdout, done.stdout
+    assert demo("--paging", "x86-64", "--memory",
+                "16M")["tracker"] == "soft-bitmap"
+
+
+def test_no_kvm():
+    """Without /dev/kvm the demo takes a software CPU, and says so."""
+    done = command.run_without_kvm("demo", "--memory", "16M", *QUICK)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    for word in ("soft-bitmap: KVM does not work on this host",
+                 "open /dev/kvm: No such file or directory",
+                 "CPU is software", "nothing was lost"):
+        assert word in done.stdout, done.stdout
+    done = command.run_without_kvm("demo", "--memory", "16M", "--json",
+                                   "--tracker", "soft-ring", *QUICK)
+    moved_whole(json.loads(done.stdout), 16 << 20)
+    said = command.one_line(command.run_without_kvm(
+        "demo", "--tracker", "kvm-clear"))
+    assert "kvm-clear does not work on this host: open /dev/kvm" in said, said
+    done = command.run_without_kvm("probe", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {probe["tracker"]: probe["works"]
+            for probe in json.loads(done.stdout)} == {
+                "kvm-get": False, "kvm-clear": False, "kvm-ring": False,
+                "soft-bitmap": True, "soft-ring": True}
 
 
 def test_limits():
@@ -130,7 +177,16 @@ def test_soak():
 
 CLAIMS = [(f"{tracker} moves {workload}", moves(tracker, workload))
           for tracker in command.tracker_names() for workload in WORKLOADS]
+CLAIMS += [(f"soft moves {workload} with {paging} tables",
+            moves(SOFT[number % 2], workload, paging))
+           for paging in PAGING[1:] for number, workload in
+           enumerate(WORKLOADS)]
+CAN_HIDE = command.without_kvm() is not None
 command.main(CLAIMS + [
+    ("a soft guest says what it is", test_soft_words),
+    ("a page that a soft guest loses is found", test_soft_lost),
+    ("without /dev/kvm the CPU is software", test_no_kvm) if CAN_HIDE else
+    ("without /dev/kvm # SKIP no mount namespace can be had", lambda: None),
     ("the JSON has every field", test_fields),
     ("the text says the same", test_text),
     ("a page lost on purpose is found, with status 1", test_lost),

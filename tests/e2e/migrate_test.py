@@ -51,13 +51,20 @@ def test_unix():
     command.right_here(there)
 
 
+def another_tracker():
+    """The last that runs what the best one runs: a guest keeps to its kind of
+    machine."""
+    names = command.tracker_names()
+    kind = names[0].split("-")[0]
+    return [name for name in names if name.startswith(kind)][-1]
+
+
 def test_tcp():
     for host in ("127.0.0.1", "[::1]"):
         port = command.free_port()
         address = f"tcp:{host}:{port}"
         try:
-            there = command.destination("--tracker",
-                                        command.tracker_names()[-1],
+            there = command.destination("--tracker", another_tracker(),
                                         address=address)
         except AssertionError as error:
             if host == "[::1]" and "Cannot assign" in str(error):
@@ -116,6 +123,25 @@ def test_nobody_there():
     said = command.one_line(command.run(
         "migrate", "--control", command.fresh("none"), "--to", "unix:x"))
     assert "is a tidemark vm listening there?" in said, said
+
+
+def test_wrong_machine():
+    """A guest of KVM does not go on in software, nor the other way round."""
+    trackers = [next((name for name in command.tracker_names()
+                      if name.startswith(kind)), None)
+                for kind in ("kvm", "soft")]
+    if None in trackers:
+        return  # then there is one machine only
+    for here, there in (trackers, trackers[::-1]):
+        vm = command.source("--tracker", here)
+        other = command.destination("--tracker", there)
+        why = f"comes from a {'KVM' if here[0] == 'k' else 'soft'} machine"
+        answer = vm.migrate(other.address)
+        assert answer["event"] == "failed", answer
+        assert why in answer["message"], answer
+        assert other.wait() == 2 and why in other.said(), other.said()
+        vm.until("the guest runs on here")
+        assert vm.end() == 0 and "memory is right" in vm.said(), vm.said()
 
 
 def answering(answer):
@@ -297,6 +323,7 @@ command.main([
     ("a guest moves on and on", test_onward),
     ("the control socket answers sense and nonsense", test_control),
     ("nobody at the destination", test_nobody_there),
+    ("another machine at the destination", test_wrong_machine),
     ("something else at the destination", test_wrong_destination),
     ("silence at the destination", test_silent_destination),
     ("silence instead of a source", test_empty_source),
