@@ -2,7 +2,8 @@
 /*
  * concurrent_test.c - writers, harvesters and slot changes at the same time
  *
- * Two devices write and mark, a guest writes, two clients harvest in threads
+ * Two devices write and mark, a guest writes (on the software MMU: two vCPUs,
+ * on a thread each), two clients harvest in threads
  * of their own (and abort now and then), and one thread removes, adds and
  * moves a slot.  Then all stop, each client harvests once more, and its copy
  * of every page must be what is in memory (C4).  The threads only mean
@@ -17,7 +18,9 @@
 
 #include <tidemark/client.h>
 #include <tidemark/mark.h>
+#include <tidemark/mmu.h>
 #include <tidemark/space.h>
+#include <tidemark/vcpu.h>
 
 #include "sim_kernel.h"
 #include "small_vm.h"
@@ -29,11 +32,14 @@
 #define LAST_WORD 4088u /* where devices write; the guest writes at 0 */
 #define CLIENTS 2
 #define DEVICES 2
+#define VCPUS 2
 
 struct kind {
 	const char *name;
 	enum tide_tracker tracker;
 	bool real;
+	bool soft;
+	int get_clears; /* soft */
 	struct sim_config sim;
 };
 
@@ -42,6 +48,12 @@ struct copy {
 };
 
 struct storm;
+
+struct soft_guest {
+	struct storm *storm;
+	struct tide_vcpu *vcpu;
+	uint64_t random;
+};
 
 struct harvester {
 	struct storm *storm;
@@ -56,8 +68,10 @@ struct storm {
 	const struct kind *kind;
 	struct tide_space *space;
 	struct sim_vm *sim;
-	int vcpu_fd[2]; /* of the simulated ones */
+	int vcpu_fd[VCPUS]; /* of the simulated ones */
 	struct small_vm *real;
+	struct tide_mmu *mmu;
+	struct soft_guest soft[VCPUS];
 	uint8_t *memory;
 	uint64_t seed;
 	uint64_t rounds; /* of a harvester, at least */
@@ -168,6 +182,42 @@ static void *guest(void *opaque)
 	return NULL;
 }
 
+/* A vCPU's exit.  Return: it is in guest mode again. */
+static int go_back(const struct soft_guest *guest, int why)
+{
+	if (why == TIDE_EXIT_RING_FULL)
+		assert_true(tide_soft_ring_full(guest->storm->space) >= 0);
+	else
+		assert_int_equal(why, TIDE_EXIT_MMIO); /* no slot just now */
+	return tide_vcpu_enter(guest->vcpu);
+}
+
+static void *soft_guest(void *opaque)
+{
+	struct soft_guest *guest = opaque;
+	struct storm *storm = guest->storm;
+
+	for (uint64_t i = 1; go_on(storm, i, storm->rounds * 8); i++) {
+		int why = tide_vcpu_enter(guest->vcpu);
+
+		for (int k = 0; k < 64; k++) {
+			uint64_t gfn =
+				FIRST_GFN + next_random(&guest->random) % PAGES;
+
+			while (why)
+				why = go_back(guest, why);
+			why = tide_vcpu_store(guest->vcpu,
+					      gfn << TIDE_PAGE_SHIFT, 8,
+					      guest->random);
+			if (!why && k % 8 == 0)
+				why = tide_vcpu_safe_point(guest->vcpu);
+		}
+		(void)tide_vcpu_exit(guest->vcpu); /* unless it is out */
+		sched_yield();
+	}
+	return NULL;
+}
+
 /* ---- harvesters ---- */
 
 static void hold(struct harvester *h, const struct tide_extent *e)
@@ -274,12 +324,38 @@ static void attach(struct storm *storm)
 	}
 }
 
+static void attach_soft(struct storm *storm)
+{
+	struct tide_mmu_config mmu_config = { .size = sizeof(mmu_config) };
+	struct tide_soft_config config = { .size = sizeof(config),
+					   .get_clears =
+						   storm->kind->get_clears,
+					   .chunk_pages = 64,
+					   .ring_entries = 256 };
+
+	assert_int_equal(tide_mmu_create(&mmu_config, &storm->mmu), 0);
+	config.mmu = storm->mmu;
+	assert_int_equal(
+		tide_space_attach(storm->space, storm->kind->tracker, &config),
+		0);
+	for (uint64_t v = 0; v < VCPUS; v++) {
+		storm->soft[v].storm = storm;
+		storm->soft[v].random = storm->seed + v;
+		assert_int_equal(
+			tide_vcpu_create(storm->mmu, &storm->soft[v].vcpu), 0);
+	}
+}
+
 static void kernel(struct storm *storm)
 {
 	const struct kind *kind = storm->kind;
 
 	if (kind->tracker == TIDE_TRACKER_NONE)
 		return;
+	if (kind->soft) {
+		attach_soft(storm);
+		return;
+	}
 	if (!kind->real) {
 		assert_int_equal(sim_vm_create(&kind->sim, &storm->sim), 0);
 		attach(storm);
@@ -321,14 +397,22 @@ static void run(struct storm *storm)
 	pthread_t thread[8];
 	int n = 0;
 
-	storm->busy = DEVICES + CLIENTS + 1 +
-		      (storm->kind->tracker != TIDE_TRACKER_NONE);
+	int guests = storm->kind->soft				 ? VCPUS
+		     : storm->kind->tracker != TIDE_TRACKER_NONE ? 1
+								 : 0;
+
+	storm->busy = DEVICES + CLIENTS + 1 + guests;
 	for (int i = 0; i < DEVICES; i++)
 		assert_int_equal(
 			pthread_create(&thread[n++], NULL, device, storm), 0);
-	if (storm->kind->tracker != TIDE_TRACKER_NONE)
+	for (int i = 0; i < guests; i++)
 		assert_int_equal(
-			pthread_create(&thread[n++], NULL, guest, storm), 0);
+			pthread_create(&thread[n++], NULL,
+				       storm->kind->soft ? soft_guest : guest,
+				       storm->kind->soft
+					       ? (void *)&storm->soft[i]
+					       : storm),
+			0);
 	for (int i = 0; i < CLIENTS; i++)
 		assert_int_equal(pthread_create(&thread[n++], NULL, harvester,
 						&storm->harvester[i]),
@@ -371,6 +455,9 @@ static void test_storm(void **state)
 		tide_client_close(storm.harvester[i].client);
 	}
 	tide_space_destroy(storm.space);
+	for (int v = 0; v < VCPUS; v++)
+		tide_vcpu_destroy(storm.soft[v].vcpu);
+	tide_mmu_destroy(storm.mmu);
 	sim_vm_destroy(storm.sim);
 	small_vm_destroy(storm.real);
 	munmap(storm.memory, PAGES * TIDE_PAGE_SIZE);
@@ -392,6 +479,16 @@ static const struct kind kinds[] = {
 	  .tracker = TIDE_TRACKER_KVM_CLEAR,
 	  .real = true },
 	{ .name = "kvm-ring", .tracker = TIDE_TRACKER_KVM_RING, .real = true },
+	{ .name = "soft-clear",
+	  .tracker = TIDE_TRACKER_SOFT_BITMAP,
+	  .soft = true },
+	{ .name = "soft-get",
+	  .tracker = TIDE_TRACKER_SOFT_BITMAP,
+	  .soft = true,
+	  .get_clears = 1 },
+	{ .name = "soft-ring",
+	  .tracker = TIDE_TRACKER_SOFT_RING,
+	  .soft = true },
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
