@@ -49,7 +49,10 @@ static const struct bench benches[] = {
 	  "slow-fault-ns-in-order",
 	  bench_fault },
 	{ "scaling", "fault-scaling-2 fault-scaling-2-raw", bench_scaling },
-	{ "log", "log-start-64g-ms get-sparse-ratio get-sparse-us", bench_log },
+	{ "log",
+	  "log-start-64g-ms get-sparse-ratio get-sparse-cold-ratio "
+	  "get-sparse-clear-ratio get-sparse-us",
+	  bench_log },
 	{ "flush",
 	  "flush-p50-us flush-p99-us flush-raw-p50-us flush-raw-p99-us",
 	  bench_flush },
