@@ -86,39 +86,63 @@ void guest_copy(void *to, const void *from, size_t nbytes)
 }
 
 struct place {
-	uint64_t host; /* of the page */
-	uint64_t page; /* in the slot */
+	struct mmu_slot *slot; /* only while RCU is held */
+	uint64_t host;	       /* of the page */
+	uint64_t page;	       /* in the slot */
 	bool backed;
 	bool readonly;
 };
 
+/* Under RCU. */
 static int find(struct tide_mmu *mmu, uint64_t gpa, struct place *ret)
 {
 	uint64_t gfn = gpa >> TIDE_PAGE_SHIFT, base;
-	const struct mmu_slot *slot;
 
-	tide_rcu_lock();
-	slot = mmu_slot_at(mmu, 0, gfn, &base);
-	if (slot) {
-		ret->page = gfn - base;
-		ret->host = slot->host + ret->page * TIDE_PAGE_SIZE;
-		ret->backed = slot->backed;
-		ret->readonly = mmu_slot_flags(slot) & MMU_REGION_READONLY;
-	}
-	tide_rcu_unlock(&mmu->rcu_tag);
-	return slot ? 0 : -EFAULT;
+	ret->slot = mmu_slot_at(mmu, 0, gfn, &base);
+	if (!ret->slot)
+		return -EFAULT;
+	ret->page = gfn - base;
+	ret->host = ret->slot->host + ret->page * TIDE_PAGE_SIZE;
+	ret->backed = ret->slot->backed;
+	ret->readonly = mmu_slot_flags(ret->slot) & MMU_REGION_READONLY;
+	return 0;
 }
 
-static void mark(struct tide_mmu *mmu, uint64_t gpa)
+/*
+ * The page's memory, found under RCU and with RCU held: a slot that goes waits
+ * for us before its owner unmaps it, and one that moves before its dirty pages
+ * are looked for.  A backing may have to bring the page in, which is not for
+ * under RCU: so look again afterwards.  Return: 0; -EFAULT; the backing's
+ * error.
+ */
+static int place_get(struct tide_mmu *mmu, uint64_t gpa, bool write,
+		     struct place *place, struct host_ref *ref)
 {
-	uint64_t gfn = gpa >> TIDE_PAGE_SHIFT, base;
-	struct mmu_slot *slot;
+	for (;;) {
+		struct place now;
+		int err;
 
-	tide_rcu_lock();
-	slot = mmu_slot_at(mmu, 0, gfn, &base);
-	if (slot)
-		mmu_mark_dirty(mmu, NULL, slot, gfn - base);
+		tide_rcu_lock();
+		err = find(mmu, gpa, place);
+		tide_rcu_unlock(&mmu->rcu_tag);
+		if (err || (write && place->readonly))
+			return -EFAULT;
+		err = host_ref_get(mmu, place->host, place->backed, write, ref);
+		if (err)
+			return err;
+		tide_rcu_lock();
+		err = find(mmu, gpa, &now);
+		if (!err && now.slot == place->slot && now.host == place->host)
+			return 0;
+		tide_rcu_unlock(&mmu->rcu_tag);
+		host_ref_put(mmu, ref);
+	}
+}
+
+static void place_put(struct tide_mmu *mmu, struct host_ref *ref)
+{
 	tide_rcu_unlock(&mmu->rcu_tag);
+	host_ref_put(mmu, ref);
 }
 
 /* Inside one page. */
@@ -128,27 +152,24 @@ static int write_page(struct tide_mmu *mmu, uint64_t gpa, const uint8_t *from,
 	struct host_ref ref;
 	struct place place;
 	uint64_t tables;
-	int err = find(mmu, gpa, &place);
+	int err = place_get(mmu, gpa, true, &place, &ref);
 
-	if (err || place.readonly)
-		return -EFAULT;
-	err = host_ref_get(mmu, place.host, place.backed, true, &ref);
 	if (err)
 		return err;
 	guest_copy(ref.host + gpa % TIDE_PAGE_SIZE, from, nbytes);
 	tide_pause("device.written");
 	if (place.backed)
 		backing_page_dirty(mmu->config.backing, ref.pfn);
+	mmu_mark_dirty(mmu, NULL, place.slot, place.page);
 	/* SEQ_CST(track.written) pairs with SEQ_CST(track.fence) */
 	atomic_thread_fence(memory_order_seq_cst);
 	/* SEQ_CST(track.look) pairs with SEQ_CST(track.count) and
 	 * SEQ_CST(track.uncount) */
 	tables = atomic_load_explicit(&mmu->indirect_pages,
 				      memory_order_seq_cst);
-	host_ref_put(mmu, &ref);
+	place_put(mmu, &ref);
 	if (tables)
 		mmu_follow_write(mmu, 0, gpa, (uint32_t)nbytes);
-	mark(mmu, gpa);
 	return 0;
 }
 
@@ -157,14 +178,12 @@ static int read_page(struct tide_mmu *mmu, uint64_t gpa, uint8_t *to,
 {
 	struct host_ref ref;
 	struct place place;
-	int err = find(mmu, gpa, &place);
+	int err = place_get(mmu, gpa, false, &place, &ref);
 
-	if (!err)
-		err = host_ref_get(mmu, place.host, place.backed, false, &ref);
 	if (err)
 		return err;
 	guest_copy(to, ref.host + gpa % TIDE_PAGE_SIZE, nbytes);
-	host_ref_put(mmu, &ref);
+	place_put(mmu, &ref);
 	return 0;
 }
 

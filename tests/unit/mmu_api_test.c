@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -163,7 +164,7 @@ static uint64_t harvest(struct rig *rig)
 	assert_int_equal(tide_harvest_begin(rig->client, &open), 0);
 	while ((ret = tide_harvest_next(open, &extent)) > 0) {
 		for (uint64_t i = 0; i < extent.npages; i++)
-			pages |= 1ull << (extent.first_gfn + i - GFN);
+			pages |= 1ull << ((extent.first_gfn + i - GFN) % 64);
 	}
 	assert_int_equal(ret, 0);
 	assert_int_equal(tide_harvest_commit(open), 0);
@@ -1046,6 +1047,140 @@ static void test_address_spaces(void **state)
 	tear_down(&rig);
 }
 
+/* Whole pages, one after the other, at one of two addresses. */
+struct device {
+	struct tide_mmu *mmu;
+	uint64_t gpa[2];
+	uint32_t npages;
+	bool insists; /* on writing each, once; else until stop */
+	sem_t done, stop;
+};
+
+static void *device_thread(void *opaque)
+{
+	static uint8_t text[PAGE];
+	struct device *device = opaque;
+
+	for (uint32_t i = 0;
+	     device->insists ? i < device->npages : sem_trywait(&device->stop);
+	     i++) {
+		uint64_t offset = i % device->npages * PAGE;
+		int err;
+
+		memset(text, (int)i + 1, sizeof(text));
+		do {
+			err = tide_mmu_write(device->mmu,
+					     device->gpa[0] + offset, text,
+					     sizeof(text));
+			if (err)
+				err = tide_mmu_write(device->mmu,
+						     device->gpa[1] + offset,
+						     text, sizeof(text));
+		} while (err && device->insists);
+	}
+	assert_int_equal(sem_post(&device->done), 0);
+	return NULL;
+}
+
+static pthread_t start(struct device *device)
+{
+	pthread_t thread;
+
+	assert_int_equal(sem_init(&device->done, 0, 0), 0);
+	assert_int_equal(sem_init(&device->stop, 0, 0), 0);
+	assert_int_equal(pthread_create(&thread, NULL, device_thread, device),
+			 0);
+	return thread;
+}
+
+#define AREA 64u /* pages */
+
+static void *map_area(void)
+{
+	void *area = mmap(NULL, AREA * PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_ptr_not_equal(area, MAP_FAILED);
+	return area;
+}
+
+static void test_device_while_slot_goes(void **state)
+{
+	struct tide_slot_config config = { .id = 9,
+					   .first_gfn = 0x1000,
+					   .npages = AREA };
+	struct device device = { .gpa = { 0x1000 * PAGE, 0x1000 * PAGE },
+				 .npages = AREA };
+	pthread_t thread;
+	struct rig rig;
+
+	(void)state;
+	set_up(&rig);
+	device.mmu = rig.mmu;
+	thread = start(&device);
+	for (uint32_t i = 0; i < 1500 * test_long(); i++) {
+		config.host = map_area();
+		assert_int_equal(tide_slot_add(rig.space, &config), 0);
+		/* What nobody holds may be unmapped. */
+		assert_int_equal(tide_slot_remove(rig.space, 9), 0);
+		assert_int_equal(munmap(config.host, AREA * PAGE), 0);
+	}
+	assert_int_equal(sem_post(&device.stop), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	tear_down(&rig);
+}
+
+static void copy_dirty(struct rig *rig, const uint8_t *area, uint8_t *copy)
+{
+	struct tide_harvest *open;
+	struct tide_extent extent;
+	int ret;
+
+	assert_int_equal(tide_harvest_begin(rig->client, &open), 0);
+	while ((ret = tide_harvest_next(open, &extent)) > 0)
+		memcpy(copy + ((uint8_t *)extent.host - area), extent.host,
+		       extent.npages * PAGE);
+	assert_int_equal(ret, 0);
+	assert_int_equal(tide_harvest_commit(open), 0);
+}
+
+static void test_device_while_slot_moves(void **state)
+{
+	static const uint64_t gfns[] = { 0x1000, 0x2000 };
+	static uint8_t copy[AREA * PAGE];
+	struct device device = { .gpa = { gfns[0] * PAGE, gfns[1] * PAGE },
+				 .npages = AREA,
+				 .insists = true };
+	struct tide_slot_config config = { .id = 9,
+					   .first_gfn = gfns[0],
+					   .npages = AREA,
+					   .host = map_area() };
+	uint32_t moves = 0;
+	struct rig rig;
+
+	(void)state;
+	set_up(&rig);
+	device.mmu = rig.mmu;
+	assert_int_equal(tide_slot_add(rig.space, &config), 0);
+	for (uint32_t i = 0; i < 100 * test_long(); i++) {
+		memset(config.host, 0, AREA * PAGE);
+		memset(copy, 0, sizeof(copy));
+		(void)harvest(&rig);
+		pthread_t thread = start(&device);
+
+		while (sem_trywait(&device.done))
+			assert_int_equal(
+				tide_slot_move(rig.space, 9, gfns[++moves % 2]),
+				0);
+		assert_int_equal(pthread_join(thread, NULL), 0);
+		/* Each page was written once, here or there. */
+		copy_dirty(&rig, config.host, copy);
+		assert_memory_equal(config.host, copy, sizeof(copy));
+	}
+	tear_down(&rig);
+	assert_int_equal(munmap(config.host, AREA * PAGE), 0);
+}
+
 /* The same memory once more, that everything is done to by hand. */
 struct model {
 	uint8_t memory[BYTES];
@@ -1247,6 +1382,10 @@ int main(void)
 		     "without safe points: an error, and nothing lost"),
 		TEST(test_address_spaces,
 		     "two address spaces are two memories"),
+		TEST(test_device_while_slot_goes,
+		     "a device writes while its slot goes"),
+		TEST(test_device_while_slot_moves,
+		     "a device's write moves with its slot"),
 		TEST(test_against_an_array,
 		     "random accesses do what a plain array says"),
 	};
