@@ -210,9 +210,10 @@ static inline void mmu_count_own(_Atomic uint64_t *counter)
 
 static inline uint32_t mmu_slot_flags(const struct mmu_slot *slot)
 {
-	/* Relaxed: under the mmu_lock it is constant; without it, turning
-	 * logging on waits for a grace period before it protects. */
-	return atomic_load_explicit(&slot->flags, memory_order_relaxed);
+	/* ACQUIRE(slot.look) pairs with RELEASE(slot.flags): with LOG, the log
+	 * is there.  Who sees no LOG without the mmu_lock is over before
+	 * anything is protected. */
+	return atomic_load_explicit(&slot->flags, memory_order_acquire);
 }
 
 /* dirty_calls.c */

@@ -15,6 +15,9 @@
  * vCPUs running; then one flush.  With "initially all set" every bit is set
  * and nothing is protected.  Off: the flag, a grace period, then the log goes
  * and 2 MiB leaves may come back.
+ *
+ * Synchronisation
+ *   slot.flags   a slot's log -> slot.look, by marks under RCU
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -68,9 +71,9 @@ static bool is_free(const struct tide_mmu *mmu, uint32_t address_space,
 
 static void set_flags(struct mmu_slot *slot, uint32_t flags)
 {
-	/* Relaxed: the grace period that follows orders it for those who read
-	 * it without the mmu_lock. */
-	atomic_store_explicit(&slot->flags, flags, memory_order_relaxed);
+	/* RELEASE(slot.flags) pairs with ACQUIRE(slot.look): who sees the flag
+	 * before the grace period is over sees the log, too. */
+	atomic_store_explicit(&slot->flags, flags, memory_order_release);
 }
 
 /* The mmu_lock, with no invalidation between its start and its end (I18). */
