@@ -182,9 +182,9 @@ void run_get(void *get);
  * value + 1 without a safe point between, is held at "guest.late", and
  * leaves. */
 void run_in_guest(void *access);
-/** flush_awaits() - @asker is running a call that flushes, and @vcpu is in guest
- * mode.  Return: true when it has been asked to let go and the call waits for
- * it; false when the call is over without */
+/** flush_awaits() - @asker is running a call that flushes, and @vcpu is in
+ * guest mode.  Return: true when it has been asked to let go and the call waits
+ * for it; false when the call is over without */
 bool flush_awaits(struct actor *asker, struct tide_vcpu *vcpu);
 
 #define CLAIM(name, function)                    \
