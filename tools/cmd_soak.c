@@ -58,29 +58,17 @@ static uint64_t mix(uint64_t x)
 	return x ^ (x >> 31);
 }
 
-/* There are several with each soft tracker: "soft-ring-sv39". */
-static enum tide_tracker tracker_of(const struct conform_backend *backend)
-{
-	enum tide_tracker tracker;
-
-	if (tide_tracker_by_name(backend->name, &tracker) == 0)
-		return tracker;
-	return strncmp(backend->name, "soft-ring", strlen("soft-ring")) == 0
-		       ? TIDE_TRACKER_SOFT_RING
-		       : TIDE_TRACKER_SOFT_BITMAP;
-}
-
 static void choose_backend(struct soak *soak,
 			   const struct conform_backend *backend)
 {
-	enum tide_tracker tracker = tracker_of(backend);
 	char why[256];
 
 	if (soak->backend_count == RUN_BACKENDS_MAX)
 		return;
-	if (soak->tracker != TIDE_TRACKER_NONE && soak->tracker != tracker)
+	if (soak->tracker != TIDE_TRACKER_NONE &&
+	    soak->tracker != backend->tracker)
 		return;
-	if (names_tracker_works(tracker, why, sizeof(why)))
+	if (names_tracker_works(backend->tracker, why, sizeof(why)))
 		soak->backends[soak->backend_count++] = backend;
 	else if (!soak->json && soak->tracker == TIDE_TRACKER_NONE)
 		printf("%s is left out: %s\n", backend->name, why);
@@ -170,8 +158,9 @@ static int migrate_once(struct soak *soak)
 	static const char *const workloads[] = { "walker", "random", "atomic",
 						 "hot" };
 	uint64_t seed = mix(soak->seed + soak->migrations) >> 1;
-	const char *tracker = tide_tracker_name(tracker_of(
-		soak->backends[soak->migrations % soak->backend_count]));
+	const char *tracker = tide_tracker_name(
+		soak->backends[soak->migrations % soak->backend_count]
+			->tracker);
 	const char *workload = workloads[seed % 4];
 	char seed_text[32];
 	char vcpus[2] = { (char)('1' + (seed >> 8) % 4), '\0' };
@@ -260,7 +249,7 @@ static void print_text(const struct soak *soak, int status)
 static int runs_on(const struct soak *soak, enum tide_tracker tracker)
 {
 	for (unsigned int i = 0; i < soak->backend_count; i++)
-		if (tracker_of(soak->backends[i]) == tracker)
+		if (soak->backends[i]->tracker == tracker)
 			return 1;
 	return 0;
 }

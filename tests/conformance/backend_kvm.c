@@ -16,7 +16,6 @@ struct kvm {
 
 struct kvm_kind {
 	struct conform_backend backend;
-	enum tide_tracker tracker;
 	uint64_t chunk_pages;
 };
 
@@ -46,7 +45,7 @@ static int kvm_create(const struct conform_backend *backend,
 	if (!err)
 		err = tide_space_create(&self->space);
 	if (!err)
-		err = small_vm_attach(self->vm, self->space, kind->tracker,
+		err = small_vm_attach(self->vm, self->space, backend->tracker,
 				      kind->chunk_pages, 1024);
 	if (err) {
 		kvm_destroy(self);
@@ -73,28 +72,26 @@ static int kvm_guest_write(void *opaque, const uint64_t *gfns, size_t count,
 	return err ? err : (int)count;
 }
 
-#define KVM_BACKEND(its_name, its_properties)   \
-	.backend = {                            \
-		.name = (its_name),             \
-		.properties = (its_properties), \
-		.create = kvm_create,           \
-		.destroy = kvm_destroy,         \
-		.space = kvm_space,             \
-		.guest_write = kvm_guest_write, \
+#define KVM_BACKEND(its_name, its_tracker, its_properties) \
+	.backend = {                                       \
+		.name = (its_name),                        \
+		.tracker = (its_tracker),                  \
+		.properties = (its_properties),            \
+		.create = kvm_create,                      \
+		.destroy = kvm_destroy,                    \
+		.space = kvm_space,                        \
+		.guest_write = kvm_guest_write,            \
 	}
 
 static const struct kvm_kind kvm_get = {
-	KVM_BACKEND("kvm-get", 0),
-	.tracker = TIDE_TRACKER_KVM_GET,
+	KVM_BACKEND("kvm-get", TIDE_TRACKER_KVM_GET, 0),
 };
 static const struct kvm_kind kvm_clear = {
-	KVM_BACKEND("kvm-clear", CONFORM_SHARED),
-	.tracker = TIDE_TRACKER_KVM_CLEAR,
+	KVM_BACKEND("kvm-clear", TIDE_TRACKER_KVM_CLEAR, CONFORM_SHARED),
 	.chunk_pages = 128,
 };
 static const struct kvm_kind kvm_ring = {
-	KVM_BACKEND("kvm-ring", 0),
-	.tracker = TIDE_TRACKER_KVM_RING,
+	KVM_BACKEND("kvm-ring", TIDE_TRACKER_KVM_RING, 0),
 };
 
 const struct conform_backend *const conform_kvm[] = {

@@ -22,7 +22,6 @@ struct sim {
 
 struct sim_kind {
 	struct conform_backend backend;
-	enum tide_tracker tracker;
 	struct sim_config config;
 	uint64_t chunk_pages;
 };
@@ -44,7 +43,8 @@ static int sim_attach(struct sim *self, const struct sim_kind *kind)
 		.sync_vcpus = sim_sync,
 		.opaque = self,
 	};
-	int err = tide_space_attach(self->space, kind->tracker, &config);
+	int err =
+		tide_space_attach(self->space, kind->backend.tracker, &config);
 
 	for (int v = 0; v < 2 && !err; v++) {
 		int fd = sim_vcpu_create(self->vm);
@@ -180,54 +180,48 @@ static uint32_t sim_calm(void *opaque)
 	return sim_fail_clear(self->vm);
 }
 
-#define SIM_BACKEND(its_name, its_properties)   \
-	.backend = {                            \
-		.name = (its_name),             \
-		.properties = (its_properties), \
-		.create = sim_create,           \
-		.destroy = sim_destroy,         \
-		.space = sim_space,             \
-		.guest_write = sim_guest_write, \
-		.armed = sim_backend_armed,     \
-		.hook = sim_set_hook,           \
-		.inject = sim_inject,           \
-		.calm = sim_calm,               \
+#define SIM_BACKEND(its_name, its_tracker, its_properties) \
+	.backend = {                                       \
+		.name = (its_name),                        \
+		.tracker = (its_tracker),                  \
+		.properties = (its_properties),            \
+		.create = sim_create,                      \
+		.destroy = sim_destroy,                    \
+		.space = sim_space,                        \
+		.guest_write = sim_guest_write,            \
+		.armed = sim_backend_armed,                \
+		.hook = sim_set_hook,                      \
+		.inject = sim_inject,                      \
+		.calm = sim_calm,                          \
 	}
 
 static const struct sim_kind sim_get = {
-	SIM_BACKEND("sim-get", 0),
-	.tracker = TIDE_TRACKER_KVM_GET,
+	SIM_BACKEND("sim-get", TIDE_TRACKER_KVM_GET, 0),
 };
 static const struct sim_kind sim_get_pml = {
-	SIM_BACKEND("sim-get-pml", 0),
-	.tracker = TIDE_TRACKER_KVM_GET,
+	SIM_BACKEND("sim-get-pml", TIDE_TRACKER_KVM_GET, 0),
 	.config = { .pml_entries = 20 },
 };
 static const struct sim_kind sim_clear = {
-	SIM_BACKEND("sim-clear", CONFORM_SHARED),
-	.tracker = TIDE_TRACKER_KVM_CLEAR,
+	SIM_BACKEND("sim-clear", TIDE_TRACKER_KVM_CLEAR, CONFORM_SHARED),
 };
 /* A kernel that does not offer initially all set, and chunks of a word. */
 static const struct sim_kind sim_clear_small = {
-	SIM_BACKEND("sim-clear-small", CONFORM_SHARED),
-	.tracker = TIDE_TRACKER_KVM_CLEAR,
+	SIM_BACKEND("sim-clear-small", TIDE_TRACKER_KVM_CLEAR, CONFORM_SHARED),
 	.config = { .no_initially_set = true },
 	.chunk_pages = 64,
 };
 static const struct sim_kind sim_clear_pml = {
-	SIM_BACKEND("sim-clear-pml", CONFORM_SHARED),
-	.tracker = TIDE_TRACKER_KVM_CLEAR,
+	SIM_BACKEND("sim-clear-pml", TIDE_TRACKER_KVM_CLEAR, CONFORM_SHARED),
 	.config = { .pml_entries = 20 },
 	.chunk_pages = 128,
 };
 static const struct sim_kind sim_ring_kind = {
-	SIM_BACKEND("sim-ring", 0),
-	.tracker = TIDE_TRACKER_KVM_RING,
+	SIM_BACKEND("sim-ring", TIDE_TRACKER_KVM_RING, 0),
 	.config = { .ring_reserved = 1024 - 60 },
 };
 static const struct sim_kind sim_ring_pml = {
-	SIM_BACKEND("sim-ring-pml", 0),
-	.tracker = TIDE_TRACKER_KVM_RING,
+	SIM_BACKEND("sim-ring-pml", TIDE_TRACKER_KVM_RING, 0),
 	.config = { .pml_entries = 20, .ring_reserved = 1024 - 60 },
 };
 

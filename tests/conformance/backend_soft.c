@@ -70,7 +70,6 @@ struct soft {
 
 struct soft_kind {
 	struct conform_backend backend;
-	enum tide_tracker tracker;
 	int get_clears;
 	uint64_t chunk_pages;
 	uint32_t ring_entries;
@@ -392,8 +391,8 @@ static int attach(struct soft *self)
 	int err = tide_space_create(&self->space);
 
 	if (!err)
-		err = tide_space_attach(self->space, self->kind->tracker,
-					&config);
+		err = tide_space_attach(self->space,
+					self->kind->backend.tracker, &config);
 	if (err)
 		return err;
 	slot.host =
@@ -452,35 +451,34 @@ static struct tide_space *soft_space(void *opaque)
 	return self->space;
 }
 
-#define SOFT_FUNCTIONS(its_name, its_properties)                             \
-	.name = (its_name), .properties = (its_properties),                  \
-	.create = soft_create, .destroy = soft_destroy, .space = soft_space, \
-	.guest_write = soft_guest_write, .inject = soft_inject,              \
+#define SOFT_BACKEND(its_name, its_tracker, its_properties)     \
+	.name = (its_name), .tracker = (its_tracker),           \
+	.properties = (its_properties), .create = soft_create,  \
+	.destroy = soft_destroy, .space = soft_space,           \
+	.guest_write = soft_guest_write, .inject = soft_inject, \
 	.calm = soft_calm
 
-#define CLEAR_PROPERTIES CONFORM_SHARED
-
 /* A bitmap with CLEAR, initially all set; a ring of the smallest size. */
-#define SOFT_CLEAR(its_name)                                       \
-	.backend = { SOFT_FUNCTIONS(its_name, CLEAR_PROPERTIES) }, \
-	.tracker = TIDE_TRACKER_SOFT_BITMAP, .chunk_pages = 128
-#define SOFT_RING(its_name)                         \
-	.backend = { SOFT_FUNCTIONS(its_name, 0) }, \
-	.tracker = TIDE_TRACKER_SOFT_RING, .ring_entries = 256
+#define SOFT_CLEAR(its_name)                                          \
+	.backend = { SOFT_BACKEND(its_name, TIDE_TRACKER_SOFT_BITMAP, \
+				  CONFORM_SHARED) },                  \
+	.chunk_pages = 128
+#define SOFT_RING(its_name)                                               \
+	.backend = { SOFT_BACKEND(its_name, TIDE_TRACKER_SOFT_RING, 0) }, \
+	.ring_entries = 256
 /* Fewer frames than pages. */
 #define SOFT_SWAP(its_name)                                              \
-	.backend = { SOFT_FUNCTIONS(its_name, CLEAR_PROPERTIES),         \
+	.backend = { SOFT_BACKEND(its_name, TIDE_TRACKER_SOFT_BITMAP,    \
+				  CONFORM_SHARED),                       \
 		     .memory = soft_memory, .host_read = soft_host_read, \
 		     .host_write = soft_host_write },                    \
-	.tracker = TIDE_TRACKER_SOFT_BITMAP, .chunk_pages = 128,         \
-	.backed = true
+	.chunk_pages = 128, .backed = true
 
 static const struct soft_kind soft_clear = {
 	SOFT_CLEAR("soft-clear"),
 };
 static const struct soft_kind soft_get = {
-	.backend = { SOFT_FUNCTIONS("soft-get", 0) },
-	.tracker = TIDE_TRACKER_SOFT_BITMAP,
+	.backend = { SOFT_BACKEND("soft-get", TIDE_TRACKER_SOFT_BITMAP, 0) },
 	.get_clears = 1,
 };
 static const struct soft_kind soft_ring = {

@@ -24,7 +24,7 @@ struct vm {
 
 struct vm_kind {
 	struct conform_backend backend;
-	enum tide_tracker tracker;
+	enum tide_paging_mode paging; /* the soft ones */
 };
 
 static void vm_destroy(void *opaque)
@@ -47,7 +47,8 @@ static int vm_create(const struct conform_backend *backend,
 					 .memory_bytes = VM_BYTES,
 					 .slots = options->slots,
 					 .seed = seed,
-					 .tracker = kind->tracker,
+					 .tracker = backend->tracker,
+					 .paging = kind->paging,
 					 .chunk_pages = 128,
 					 .ring_entries = 1024 };
 	struct vm *self = calloc(1, sizeof(*self));
@@ -95,9 +96,10 @@ static bool vm_reserved(void *opaque, uint64_t gfn)
 	return gfn < VM_WORK_GFN;
 }
 
-#define VM_BACKEND(its_name, its_properties)                    \
+#define VM_BACKEND(its_name, its_tracker, its_properties)       \
 	.backend = {                                            \
 		.name = (its_name),                             \
+		.tracker = (its_tracker),                       \
 		.properties = CONFORM_FIXED | (its_properties), \
 		.create = vm_create,                            \
 		.destroy = vm_destroy,                          \
@@ -107,21 +109,25 @@ static bool vm_reserved(void *opaque, uint64_t gfn)
 	}
 
 static const struct vm_kind vm_get = {
-	VM_BACKEND("vm-get", 0),
-	.tracker = TIDE_TRACKER_KVM_GET,
+	VM_BACKEND("vm-get", TIDE_TRACKER_KVM_GET, 0),
 };
 static const struct vm_kind vm_clear = {
-	VM_BACKEND("vm-clear", CONFORM_SHARED),
-	.tracker = TIDE_TRACKER_KVM_CLEAR,
+	VM_BACKEND("vm-clear", TIDE_TRACKER_KVM_CLEAR, CONFORM_SHARED),
 };
 static const struct vm_kind vm_ring = {
-	VM_BACKEND("vm-ring", 0),
-	.tracker = TIDE_TRACKER_KVM_RING,
+	VM_BACKEND("vm-ring", TIDE_TRACKER_KVM_RING, 0),
+};
+
+static const struct vm_kind vm_soft = {
+	VM_BACKEND("vm-soft", TIDE_TRACKER_SOFT_BITMAP, CONFORM_SHARED),
+	.paging = TIDE_PAGING_X86_64,
+};
+static const struct vm_kind vm_soft_ring = {
+	VM_BACKEND("vm-soft-ring", TIDE_TRACKER_SOFT_RING, 0),
+	.paging = TIDE_PAGING_SV39,
 };
 
 const struct conform_backend *const conform_vm[] = {
-	&vm_get.backend,
-	&vm_clear.backend,
-	&vm_ring.backend,
-	NULL,
+	&vm_get.backend,  &vm_clear.backend,	 &vm_ring.backend,
+	&vm_soft.backend, &vm_soft_ring.backend, NULL,
 };

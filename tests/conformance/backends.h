@@ -7,7 +7,7 @@
  *          -Wl,--wrap=ioctl
  * kvm-*    the KVM trackers on /dev/kvm, with a guest of a few instructions
  *          (small_vm.h) and slots as the engine likes them
- * vm-*     the KVM trackers under the project's own VMM (tidemark/vmm.h)
+ * vm-*     under the project's own VMM (tidemark/vmm.h)
  * soft-*   the software MMU: direct, and through guest page tables in both
  *          formats; soft-swap-*: with fewer frames than pages
  */

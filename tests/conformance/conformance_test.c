@@ -53,7 +53,7 @@ struct job {
 /* Only what needs /dev/kvm may be missing. */
 static void skip_real(const struct job *job, int error)
 {
-	if (!job->real)
+	if (!job->real || job->backend->tracker >= TIDE_TRACKER_SOFT_BITMAP)
 		fail_msg("%s: %s", job->backend->name, strerror(-error));
 	SKIP(job->backend->name, "%s", strerror(-error));
 }

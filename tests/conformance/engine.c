@@ -282,9 +282,10 @@ static int guest_write(struct engine *e, struct model_slot *slot,
 	     (uintmax_t)count);
 	done = e->backend->guest_write(e->self, gfns, (size_t)count,
 				       ++e->value);
-	/* An error may have left the VM without the slot until the next
+	/* An error may have left KVM's VM without the slot until the next
 	 * collect. */
-	if (done == -EFAULT && e->report.faults)
+	if (done == -EFAULT && e->report.faults &&
+	    e->backend->tracker <= TIDE_TRACKER_KVM_RING)
 		return 0;
 	if (done < 0 && !e->faulty)
 		return broken(e, "guest_write", done, (int)count);
@@ -876,9 +877,11 @@ static int op_run(struct engine *e, uint32_t index)
 		note(e, "an error is injected");
 	}
 	err = op_any(e);
-	/* Who was told of an error does not stop the guest. */
-	if (!err && e->faulty && chance(e, 2))
-		err = op_write(e, 0);
+	/* It lasts for a while, and the guest goes on. */
+	while (!err && e->faulty && chance(e, 2)) {
+		model_all_may(&e->model);
+		err = chance(e, 2) ? op_any(e) : op_write(e, 0);
+	}
 	if (e->faulty && e->backend->calm(e->self)) {
 		e->report.faults++;
 		model_all_may(&e->model);

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include <tidemark/space.h>
+#include <tidemark/tracker.h>
 
 /* A backend's own slot in the space, unlogged: the engine does not look. */
 #define CONFORM_OWN_SLOT 500u
@@ -63,7 +64,8 @@ struct conform_options {
 
 struct conform_backend {
 	const char *name;
-	uint32_t properties; /* enum conform_property */
+	enum tide_tracker tracker; /* that it attaches */
+	uint32_t properties;	   /* enum conform_property */
 
 	/* create() - a space with its tracker attached; it may have slots.
 	 * Return: 0; -EOPNOTSUPP and such: cannot run here. */
