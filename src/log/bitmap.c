@@ -48,7 +48,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define RUN_BITS (TIDE_WORD_BITS * TIDE_WORD_BITS)
+#define RUN_BITS ((uint64_t)TIDE_WORD_BITS * TIDE_WORD_BITS)
 /* From here on memory comes from the kernel, so that what is not written to
  * does not exist: malloc hands out again, and clears, what it got back. */
 #define MAPPED_MIN (64u << 10)
