@@ -12,7 +12,9 @@
  * either-or is store buffering (the writer stores below and loads above, the
  * taker stores above and loads below), so all of it is sequentially
  * consistent.  A summary bit over an empty word is harmless and goes away
- * with the next take.
+ * with the next take, or with the clearing that emptied the word: that lowers
+ * the summary and then looks below, as a taker does, and raises it again if a
+ * writer came.
  *
  * A run of 4096 bits, one word of level 1, can be full: one bit says so, and
  * the words below are not touched, which matters while their memory does not
@@ -30,7 +32,8 @@
  * Invariants
  *   I1  a word that is not 0 has its summary bit set, or a writer is between
  *       its level n and its level n + 1, or a taker has taken the summary bit
- *       and not yet reached the word
+ *       and not yet reached the word, or a clearer has lowered it and not yet
+ *       looked
  *   I2  no bit at or beyond nbits is ever set on level 0, none at or beyond
  *       nwords[1] in full
  *
@@ -122,15 +125,15 @@ static void summarise(struct tide_bitmap *bitmap, uint64_t word)
 		_Atomic uint64_t *above =
 			&bitmap->level[n][index / TIDE_WORD_BITS];
 
-		/* SEQ_CST(bitmap.above) pairs with SEQ_CST(bitmap.take) and
-		 * SEQ_CST(bitmap.look): we stored below and look above, a
-		 * taker stores above and looks below; one of us sees the
-		 * other. */
+		/* SEQ_CST(bitmap.above) pairs with SEQ_CST(bitmap.take),
+		 * SEQ_CST(bitmap.look) and SEQ_CST(bitmap.lower): we stored
+		 * below and look above, a taker stores above and looks below;
+		 * one of us sees the other. */
 		if (!(atomic_load_explicit(above, memory_order_seq_cst) &
 		      tide_bit(index))) {
 			/* SEQ_CST(bitmap.raise) pairs with
-			 * SEQ_CST(bitmap.take) and ACQUIRE(bitmap.peek): in
-			 * the same order. */
+			 * SEQ_CST(bitmap.take), SEQ_CST(bitmap.lowered) and
+			 * ACQUIRE(bitmap.peek): in the same order. */
 			atomic_fetch_or_explicit(above, tide_bit(index),
 						 memory_order_seq_cst);
 		}
@@ -146,8 +149,9 @@ void tide_bitmap_set_word(struct tide_bitmap *bitmap, uint64_t word,
 	if (!bits)
 		return;
 	/* SEQ_CST(bitmap.set) pairs with SEQ_CST(bitmap.take),
-	 * SEQ_CST(bitmap.clear) and ACQUIRE(bitmap.peek): who finds the bit
-	 * sees what was written before it was set. */
+	 * SEQ_CST(bitmap.clear), SEQ_CST(bitmap.lowered) and
+	 * ACQUIRE(bitmap.peek): who finds the bit sees what was written before
+	 * it was set. */
 	atomic_fetch_or_explicit(&bitmap->level[0][word], bits,
 				 memory_order_seq_cst);
 	summarise(bitmap, word);
@@ -362,9 +366,37 @@ static void expand(struct tide_bitmap *bitmap, uint64_t run)
 				  ~tide_bit(run), memory_order_acq_rel);
 }
 
+/* Word @word of level 0 was emptied: say so above, or peek and take look at it
+ * for nothing. */
+static void unsummarise(struct tide_bitmap *bitmap, uint64_t word)
+{
+	uint64_t index = word;
+
+	for (int n = 1; n < TIDE_BITMAP_LEVELS; n++) {
+		/* SEQ_CST(bitmap.lower) pairs with SEQ_CST(bitmap.above): as
+		 * take. */
+		uint64_t old = atomic_fetch_and_explicit(
+			&bitmap->level[n][index / TIDE_WORD_BITS],
+			~tide_bit(index), memory_order_seq_cst);
+
+		/* SEQ_CST(bitmap.lowered) pairs with SEQ_CST(bitmap.set) and
+		 * SEQ_CST(bitmap.raise): as look. */
+		if (atomic_load_explicit(&bitmap->level[n - 1][index],
+					 memory_order_seq_cst)) {
+			summarise(bitmap, word);
+			return;
+		}
+		if (old & ~tide_bit(index))
+			return;
+		index /= TIDE_WORD_BITS;
+	}
+}
+
 uint64_t tide_bitmap_and_not(struct tide_bitmap *bitmap, uint64_t word,
 			     uint64_t bits)
 {
+	uint64_t old;
+
 	assert(word < bitmap->nwords[0]);
 	if (bits && is_full(bitmap, word / TIDE_WORD_BITS))
 		expand(bitmap, word / TIDE_WORD_BITS);
@@ -373,16 +405,18 @@ uint64_t tide_bitmap_and_not(struct tide_bitmap *bitmap, uint64_t word,
 				   memory_order_relaxed) &
 	      bits))
 		return 0;
-	/* SEQ_CST(bitmap.clear) pairs with SEQ_CST(bitmap.set): as take.  The
-	 * summary stays: at worst it stands over an empty word. */
-	return atomic_fetch_and_explicit(&bitmap->level[0][word], ~bits,
-					 memory_order_seq_cst) &
-	       bits;
+	/* SEQ_CST(bitmap.clear) pairs with SEQ_CST(bitmap.set): as take. */
+	old = atomic_fetch_and_explicit(&bitmap->level[0][word], ~bits,
+					memory_order_seq_cst);
+	if (!(old & ~bits))
+		unsummarise(bitmap, word);
+	return old & bits;
 }
 
-bool tide_bitmap_looks_empty(const struct tide_bitmap *bitmap)
+bool tide_bitmap_looks_empty_in(const struct tide_bitmap *bitmap,
+				uint64_t first_word, uint64_t end_word)
 {
-	for (size_t i = 0; i < bitmap->nwords[2]; i++) {
+	for (uint64_t i = first_word / RUN_BITS; i * RUN_BITS < end_word; i++) {
 		/* Relaxed: a hint. */
 		if (atomic_load_explicit(&bitmap->level[2][i],
 					 memory_order_relaxed))
@@ -393,4 +427,9 @@ bool tide_bitmap_looks_empty(const struct tide_bitmap *bitmap)
 			return false;
 	}
 	return true;
+}
+
+bool tide_bitmap_looks_empty(const struct tide_bitmap *bitmap)
+{
+	return tide_bitmap_looks_empty_in(bitmap, 0, bitmap->nwords[0]);
 }

@@ -13,7 +13,8 @@
  *     test/peek     -         -          -        X
  *     take/clear    -         -          X        X
  *
- * A peek beside a take may miss what that take finds.
+ * A peek beside a take may miss what that take finds, and beside a clear what
+ * is set meanwhile in the word that it empties.
  *
  * Progress.  mark, set and test are wait-free.  Only init allocates.
  */
@@ -78,6 +79,9 @@ uint64_t tide_bitmap_and_not(struct tide_bitmap *bitmap, uint64_t word,
 
 /* No bit was set for some time; one that is set this moment may be missed. */
 bool tide_bitmap_looks_empty(const struct tide_bitmap *bitmap);
+/* The same of words [first_word, end_word), and perhaps of others near them. */
+bool tide_bitmap_looks_empty_in(const struct tide_bitmap *bitmap,
+				uint64_t first_word, uint64_t end_word);
 
 /*
  * tide_bitmap_mark() - set a bit after having written what it stands for

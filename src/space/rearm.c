@@ -44,7 +44,7 @@ static int take_late_marks(struct tide_watch *watch, uint64_t first_word,
 	struct tide_slot *slot = watch->slot;
 	uint64_t taken = 0;
 
-	if (tide_bitmap_looks_empty(&slot->marks))
+	if (tide_bitmap_looks_empty_in(&slot->marks, first_word, end_word))
 		return 0;
 	for (uint64_t word = tide_page_set_next(&watch->taken, first_word);
 	     word < end_word;
@@ -117,6 +117,19 @@ static int rearm_words(struct tide_slot *slot, uint64_t first_word,
 	return err;
 }
 
+/* [*first_word, *end_word) without the words at both ends of which nothing is
+ * handed out: what else is known there waits for who hands it out. */
+static void taken_words(const struct tide_page_set *taken, uint64_t *first_word,
+			uint64_t *end_word)
+{
+	uint64_t last, word = tide_page_set_next(taken, *first_word);
+
+	*first_word = last = word;
+	for (; word < *end_word; word = tide_page_set_next(taken, word + 1))
+		last = word + 1;
+	*end_word = last;
+}
+
 /*
  * Makes pages [first, end) of the watch ready to be handed out.  On an error
  * the pages of the slot are dirty for everybody.
@@ -131,6 +144,7 @@ int tide_watch_rearm(struct tide_watch *watch, uint64_t first, uint64_t end)
 	tide_lock_assert_held(&slot->space->slots_lock);
 	if (slot->gone)
 		return 0; /* nobody writes it any more */
+	taken_words(&watch->taken, &first_word, &end_word);
 	err = take_late_marks(watch, first_word, end_word);
 	if (!err && slot->known && slot->logged) {
 		know_marked(watch, first_word, end_word);

@@ -468,6 +468,92 @@ static void test_storm_runs(void **state)
 	free(shared);
 }
 
+/* What is cleared word by word costs a peek and a take no more than what was
+ * never set. */
+static void test_cleared_is_empty(void **state)
+{
+	const uint64_t nbits = 3 * RUN + 77;
+	struct tide_bitmap bitmap;
+
+	(void)state;
+	assert_int_equal(tide_bitmap_init(&bitmap, nbits), 0);
+	tide_bitmap_set_range(&bitmap, 0, nbits);
+	for (uint64_t word = 0; word < tide_words(nbits); word++) {
+		assert_false(tide_bitmap_looks_empty(&bitmap));
+		(void)tide_bitmap_and_not(&bitmap, word, 1);
+		(void)tide_bitmap_and_not(&bitmap, word, ~1ull);
+	}
+	assert_true(tide_bitmap_looks_empty(&bitmap));
+	tide_bitmap_set(&bitmap, nbits - 1);
+	assert_true(tide_bitmap_looks_empty_in(&bitmap, 0, 0));
+	assert_false(tide_bitmap_looks_empty(&bitmap));
+	tide_bitmap_fini(&bitmap);
+}
+
+#define ONCE_BITS (64u * RUN)
+
+struct once {
+	struct tide_bitmap bitmap;
+	_Atomic uint64_t done; /* bits below are set */
+	uint64_t found;
+};
+
+static void *set_each_once(void *opaque)
+{
+	struct once *once = opaque;
+
+	for (uint64_t bit = 0; bit < ONCE_BITS; bit++) {
+		tide_bitmap_set(&once->bitmap, bit);
+		/* RELEASE(test.once_set) pairs with ACQUIRE(test.once_seen). */
+		atomic_store_explicit(&once->done, bit + 1,
+				      memory_order_release);
+	}
+	return NULL;
+}
+
+static void count_found(void *opaque, uint64_t word, uint64_t bits)
+{
+	struct once *once = opaque;
+
+	(void)word;
+	once->found += tide_popcount(bits);
+}
+
+static void clear_while_set(struct once *once)
+{
+	pthread_t thread;
+	uint64_t done;
+
+	assert_int_equal(pthread_create(&thread, NULL, set_each_once, once), 0);
+	do {
+		/* ACQUIRE(test.once_seen) pairs with RELEASE(test.once_set). */
+		done = atomic_load_explicit(&once->done, memory_order_acquire);
+		once->found += tide_popcount(tide_bitmap_and_not(
+			&once->bitmap, done % ONCE_BITS / 64, ~0ull));
+		if (done % RUN == 0)
+			(void)tide_bitmap_take(&once->bitmap, count_found,
+					       once);
+	} while (done < ONCE_BITS);
+	pthread_join(thread, NULL);
+	(void)tide_bitmap_take(&once->bitmap, count_found, once);
+}
+
+/* The word that is being filled is emptied at the same time.  A summary that
+ * got lost between the two would hide what is left from the take. */
+static void test_storm_clear(void **state)
+{
+	(void)state;
+	for (uint32_t round = 0; round < 16; round++) {
+		struct once *once = calloc(1, sizeof(*once));
+
+		assert_int_equal(tide_bitmap_init(&once->bitmap, ONCE_BITS), 0);
+		clear_while_set(once);
+		assert_int_equal(once->found, ONCE_BITS);
+		tide_bitmap_fini(&once->bitmap);
+		free(once);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -477,8 +563,10 @@ int main(void)
 		  NULL },
 		{ "a mark after a take is taken again", test_marks, NULL, NULL,
 		  NULL },
-		{ "and-not leaves a summary that lies harmlessly", test_and_not,
-		  NULL, NULL, NULL },
+		{ "and-not clears what it is given", test_and_not, NULL, NULL,
+		  NULL },
+		{ "what was cleared looks empty", test_cleared_is_empty, NULL,
+		  NULL, NULL },
 		{ "whole runs, and what is cut out of them", test_full_runs,
 		  NULL, NULL, NULL },
 		{ "what is not written to does not exist", test_lazy, NULL,
@@ -491,6 +579,8 @@ int main(void)
 		  test_storm_light_fences, NULL, NULL, NULL },
 		{ "runs filled, taken and cut at once: nothing is lost",
 		  test_storm_runs, NULL, NULL, NULL },
+		{ "a word is cleared while it is set: nothing is lost",
+		  test_storm_clear, NULL, NULL, NULL },
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
