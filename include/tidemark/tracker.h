@@ -75,8 +75,8 @@ struct tide_kvm_config {
 struct tide_mmu;
 
 struct tide_soft_config {
-	size_t size;	      /* of this struct; 0: the first version */
-	struct tide_mmu *mmu; /* stays the caller's; outlives the attach */
+	size_t size;		/* of this struct; 0: the first version */
+	struct tide_mmu *mmu;	/* stays the caller's; outlives the attach */
 	uint32_t address_space; /* 0 or 1 */
 
 	/* soft-bitmap: GET clears and re-arms, as kvm-get, instead of manual
@@ -98,7 +98,9 @@ struct tide_soft_config {
  * clients that are open already.
  *
  * Return: 0; -EINVAL for an unknown tracker or a bad config; -EBUSY if one is
- * attached, or the ring cannot be turned on any more because a vCPU exists;
+ * attached, if another space is attached to this address space of the MMU, or
+ * to the other one by another mechanism or any by soft-ring, or if the ring
+ * cannot be turned on any more because a vCPU exists;
  * -EBADF if vm_fd is not a KVM VM; -EOPNOTSUPP if the kernel lacks it;
  * -ENOMEM; -E2BIG; or the kernel's error for a slot.  On failure no tracker is
  * attached; slots that are in the VM by then stay there, not logged.

@@ -20,7 +20,8 @@
  * Guest mode.  A vCPU is in guest mode from a successful enter until exit, or
  * until any call returns an enum tide_exit_reason.  In guest mode it calls
  * tide_vcpu_safe_point() often: whoever re-arms pages waits for it there.
- * Between two safe points an address that a call translated stays valid.
+ * A host address from tide_vcpu_hit() stays valid until the next safe point, or
+ * the next call that is not a hit.
  *
  * What it does not do: it decodes no instruction, injects no fault, knows no
  * registers, and starts no thread.
@@ -333,7 +334,8 @@ TIDE_API TIDE_MUST_CHECK int tide_vcpu_write(struct tide_vcpu *vcpu,
  * Sets no accessed or dirty bit, and needs no guest mode.
  *
  * Return: 0; TIDE_EXIT_GUEST_FAULT; TIDE_EXIT_MMIO if @gva leads out of every
- * slot (*@ret_gpa is set).  The vCPU stays where it is.
+ * slot, or a write to a read-only one (*@ret_gpa is set); -EINVAL for an
+ * unknown access; the backing's error.  The vCPU stays where it is.
  */
 TIDE_API TIDE_MUST_CHECK int tide_vcpu_translate(struct tide_vcpu *vcpu,
 						 uint64_t gva,
