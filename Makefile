@@ -50,6 +50,15 @@ test: ## build and run every test; ends with the counts
 	@$(MESON_TEST) -C $(BUILD) $(TEST_ARGS) || :
 	@$(SUMMARY) $(BUILD)/meson-logs/testlog.json
 
+.PHONY: check-model
+check-model: ## explore the litmus programs over the shipped code, in full
+	@$(NEED) test
+	@$(call configure,$(BUILD),)
+	@ninja -C $(BUILD) --quiet $(TESTS)
+	@rm -f $(BUILD)/meson-logs/testlog.json
+	@$(MESON_TEST) -C $(BUILD) --suite model --verbose || :
+	@$(SUMMARY) $(BUILD)/meson-logs/testlog.json
+
 .PHONY: install
 install: all ## install under $(DESTDIR)$(PREFIX)
 	@$(if $(PREFIX),meson configure $(BUILD) -Dprefix=$(PREFIX))
@@ -125,7 +134,7 @@ bench: ## measure; prints machine, kernel and build with the numbers
 	@$(MAKE) --no-print-directory all
 	@$(BUILD)/tidemark bench
 
-C_FILES = $$(find bench examples guest include src tests tools \
+C_FILES = $$(find bench check examples guest include src tests tools \
 	-name '*.[ch]')
 
 .PHONY: format

@@ -10,6 +10,10 @@
 #ifndef TIDE_BASE_RCU_H
 #define TIDE_BASE_RCU_H
 
+#ifdef TIDE_EXPLORE
+#include "check/shim/rcu_model.h"
+#else
+
 #if defined(__SANITIZE_THREAD__)
 #define TIDE_TSAN 1
 #elif defined(__SANITIZE_ADDRESS__)
@@ -64,4 +68,5 @@ static inline void tide_rcu_wait(void *tag)
 #endif
 }
 
+#endif /* !TIDE_EXPLORE */
 #endif

@@ -1,0 +1,811 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * explore.c - visit every execution graph of a program
+ *
+ * Theory of operation
+ * -------------------
+ * TruSt.  A graph grows by one event at a time: the lowest thread that can go
+ * on makes its next access.
+ *
+ *   read    one graph for each write that it may read from
+ *   write   one graph for each place in the modification order; and, for each
+ *           earlier read of the place that does not lead to this write, one in
+ *           which that read reads it and all that was added after the read,
+ *           and does not lead to the write either, is taken back.  Only if all
+ *           of that was the latest of its kind when it was added: so each
+ *           graph has one way to come about.
+ *
+ * Graphs that the model forbids are dropped at once.  The others wait on a
+ * stack.  To go on with one the threads run again from the beginning, as
+ * coroutines, and get their answers from the graph until it ends.  They run in
+ * an order in which every write comes before the reads that read it.  What
+ * happens-before orders is then executed in that order, so that plain memory,
+ * which is not in the graph, has the right values for a program without races.
+ *
+ * A thread whose assume fails, or whose lock is taken, stops; when another
+ * write comes, its read may be turned to that.  If at the end it stands at the
+ * latest write of its place, nothing will ever wake it: for a lock that is a
+ * dead-lock, and a violation.
+ */
+#include "explore.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "graph.h"
+
+#define STACK_BYTES (64u << 10)
+#define TOUCHES_MAX 4096u /* different ones of an execution */
+
+enum thread_state {
+	THREAD_RUNS,
+	THREAD_WAITS, /* for the write that its next read reads */
+	THREAD_NEW,   /* its next event is not in the graph yet */
+	THREAD_ENDED,
+	THREAD_BLOCKED,
+	THREAD_LOCK
+};
+
+struct thread {
+	ucontext_t context;
+	char *stack;
+	enum thread_state state;
+	uint16_t done; /* events so far */
+	uint16_t last_read;
+};
+
+/* A plain access, after so many events of its thread. */
+struct touch {
+	uintptr_t at;
+	uint32_t nbytes;
+	uint32_t thread;
+	uint32_t after;
+	bool write;
+	const void *where;
+};
+
+struct waiting {
+	struct waiting *next;
+	struct graph graph;
+};
+
+static struct {
+	const struct explore_program *program;
+	struct explore_result *result;
+	struct graph graph;
+	struct waiting *waiting;
+	ucontext_t scheduler;
+	struct thread thread[EXPLORE_THREADS_MAX];
+	uint32_t current;
+	struct touch touch[TOUCHES_MAX];
+	uint32_t touches;
+	struct event_set executed;
+	bool replaying;
+	bool raw;     /* init or final: memory itself */
+	bool dropped; /* this graph is not consistent */
+	bool too_big;
+} run;
+
+static void leave_thread(void)
+{
+	(void)swapcontext(&run.thread[run.current].context, &run.scheduler);
+}
+
+/* Nothing more from this graph. */
+static void drop(void)
+{
+	run.dropped = true;
+	leave_thread();
+}
+
+static void print_event(char *line, size_t size, const struct event *event,
+			uint16_t number)
+{
+	static const char *const orders[] = { "rlx", "con", "acq",
+					      "rel", "a_r", "sc" };
+	const char *order =
+		event->order == ORDER_PLAIN ? "plain" : orders[event->order];
+	const char *where = strrchr(event->where, '/');
+
+	where = where ? where + 1 : event->where;
+	if (event->kind == EVENT_FENCE)
+		(void)snprintf(line, size, "%u: fence.%s %s", number, order,
+			       where);
+	else if (event->kind == EVENT_READ)
+		(void)snprintf(
+			line, size, "%u: R%s.%s x%u=%llu <-%u %s", number,
+			event->exclusive ? "*" : "", order, event->location,
+			(unsigned long long)event->value, event->reads, where);
+	else
+		(void)snprintf(line, size, "%u: W%s.%s x%u=%llu %s", number,
+			       event->exclusive ? "*" : "", order,
+			       event->location,
+			       (unsigned long long)event->value, where);
+}
+
+/* The graph as columns, in the order in which events were added. */
+static void print_trace(void)
+{
+	struct explore_result *result = run.result;
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < run.graph.events; i++) {
+		const struct event *event = &run.graph.event[i];
+		uint32_t column =
+			event->thread == THREAD_INIT ? 0 : event->thread;
+		char line[160];
+		int n;
+
+		print_event(line, sizeof(line), event, (uint16_t)i);
+		n = snprintf(result->trace + used, sizeof(result->trace) - used,
+			     "%*s%s\n", (int)(column * 40), "", line);
+		if (n < 0 || (size_t)n >= sizeof(result->trace) - used)
+			break;
+		used += (size_t)n;
+	}
+}
+
+static void violate(const char *what, const char *where)
+{
+	if (!run.result->violated) {
+		run.result->violated = true;
+		(void)snprintf(run.result->message, sizeof(run.result->message),
+			       "%s: %s (%s)", run.program->name, what, where);
+		print_trace();
+	}
+}
+
+static void put_aside(const struct graph *graph)
+{
+	struct waiting *waiting = malloc(sizeof(*waiting));
+	uint16_t racing[2];
+
+	assert(waiting);
+	waiting->graph = *graph;
+	/* A race is found when the graph is gone on with. */
+	if (graph_check(graph, racing) == GRAPH_INCONSISTENT) {
+		free(waiting);
+		return;
+	}
+	waiting->next = run.waiting;
+	run.waiting = waiting;
+}
+
+/* The graph after the event that was added last. */
+static void check_now(void)
+{
+	uint16_t racing[2];
+
+	switch (graph_check(&run.graph, racing)) {
+	case GRAPH_INCONSISTENT:
+		drop();
+		break;
+	case GRAPH_RACE:
+		violate("data race", run.graph.event[racing[1]].where);
+		drop();
+		break;
+	case GRAPH_CONSISTENT:
+	default:
+		break;
+	}
+}
+
+static uint64_t raw_load(const volatile void *at, size_t nbytes)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, (const void *)(uintptr_t)at, nbytes);
+	return value;
+}
+
+static void raw_store(volatile void *at, size_t nbytes, uint64_t value)
+{
+	memcpy((void *)(uintptr_t)at, &value, nbytes);
+}
+
+static uint16_t add_event(struct graph *graph, const struct event *event)
+{
+	if (graph->events == EXPLORE_EVENTS_MAX) {
+		run.too_big = true;
+		drop();
+	}
+	graph->event[graph->events] = *event;
+	return (uint16_t)graph->events++;
+}
+
+static void wait_as(enum thread_state state)
+{
+	run.thread[run.current].state = state;
+	leave_thread();
+	run.thread[run.current].state = THREAD_RUNS;
+}
+
+/* The current thread's next event if the graph has it already. */
+static struct event *replay(void)
+{
+	struct thread *thread = &run.thread[run.current];
+	uint16_t number = graph_find(&run.graph, run.current, thread->done);
+	struct event *event = &run.graph.event[number];
+
+	if (number == NO_EVENT) {
+		/* What others have in the graph comes first. */
+		if (run.replaying)
+			wait_as(THREAD_NEW);
+		return NULL;
+	}
+	while (event->kind == EVENT_READ &&
+	       run.graph.event[event->reads].thread != THREAD_INIT &&
+	       !set_has(&run.executed, event->reads))
+		wait_as(THREAD_WAITS);
+	set_add(&run.executed, number);
+	thread->done++;
+	return event;
+}
+
+static struct event make_event(enum event_kind kind, int order,
+			       const char *where)
+{
+	return (struct event){ .kind = (uint8_t)kind,
+			       .order = (uint8_t)order,
+			       .reads = NO_EVENT,
+			       .where = where };
+}
+
+/* It is the current thread's next. */
+static void name_event(struct event *event)
+{
+	event->thread = (uint8_t)run.current;
+	event->index = run.thread[run.current].done++;
+}
+
+static uint16_t find_location(const volatile void *at, size_t nbytes)
+{
+	return graph_location(&run.graph, (uintptr_t)at, (uint32_t)nbytes,
+			      raw_load(at, nbytes));
+}
+
+/* @like: what it is, but for thread, location and value. */
+static uint64_t read_event(const volatile void *at, size_t nbytes,
+			   const struct event *like)
+{
+	struct event *known = replay(), event = *like;
+	const struct location *location;
+	uint16_t read;
+
+	if (known) {
+		assert(known->kind == EVENT_READ &&
+		       run.graph.location[known->location].at == (uintptr_t)at);
+		run.thread[run.current].last_read =
+			(uint16_t)(known - run.graph.event);
+		return known->value;
+	}
+	name_event(&event);
+	event.location = find_location(at, nbytes);
+	read = add_event(&run.graph, &event);
+	run.thread[run.current].last_read = read;
+	location = &run.graph.location[event.location];
+	/* All but the latest write wait. */
+	for (uint32_t i = 0; i < location->count; i++) {
+		graph_set_read(&run.graph, read, location->write[i]);
+		if (i + 1u < location->count)
+			put_aside(&run.graph);
+	}
+	check_now();
+	return run.graph.event[read].value;
+}
+
+/* Is @event, seen from @previous, the latest of its kind? */
+static bool is_maximal(const struct graph *graph, uint16_t event,
+		       const struct event_set *previous)
+{
+	const struct event *this = &graph->event[event];
+	const struct location *location;
+	uint16_t write = event;
+
+	if (this->kind == EVENT_FENCE)
+		return true;
+	if (this->kind == EVENT_WRITE) {
+		for (uint32_t r = 0; r < graph->events; r++) {
+			if (set_has(previous, r) &&
+			    graph->event[r].kind == EVENT_READ &&
+			    graph->event[r].reads == event)
+				return false;
+		}
+	} else {
+		write = this->reads;
+	}
+	location = &graph->location[this->location];
+	for (uint32_t i = graph_position(graph, write) + 1; i < location->count;
+	     i++) {
+		if (set_has(previous, location->write[i]))
+			return false;
+	}
+	return true;
+}
+
+/* What was added up to @event, and what leads to the write. */
+static struct event_set previous_of(const struct graph *graph, uint16_t event,
+				    const struct event_set *prefix)
+{
+	struct event_set set = *prefix;
+
+	for (uint32_t i = 0; i <= event; i++)
+		set_add(&set, i);
+	for (uint32_t i = 0; i < graph->events; i++) {
+		if (graph->event[i].thread == THREAD_INIT)
+			set_add(&set, i);
+	}
+	return set;
+}
+
+/* @write is in no modification order yet: one graph for each place.  The last
+ * one stays in @graph if @keep; the others wait. */
+static void place_write(struct graph *graph, uint16_t write, bool keep)
+{
+	struct location *location =
+		&graph->location[graph->event[write].location];
+	const struct event *event = &graph->event[write];
+	uint32_t first = 1, last = location->count;
+
+	if (event->exclusive) {
+		uint16_t read =
+			graph_find(graph, event->thread, event->index - 1u);
+
+		first = last =
+			graph_position(graph, graph->event[read].reads) + 1;
+	}
+	for (uint32_t i = first; i <= last; i++) {
+		memmove(&location->write[i + 1], &location->write[i],
+			(location->count - i) * sizeof(location->write[0]));
+		location->write[i] = write;
+		location->count++;
+		if (i == last && keep)
+			return;
+		put_aside(graph);
+		location->count--;
+		memmove(&location->write[i], &location->write[i + 1],
+			(location->count - i) * sizeof(location->write[0]));
+	}
+}
+
+/* Turn @read to the new @write, and take back what came after it. */
+static void revisit(uint16_t read, uint16_t write,
+		    const struct event_set *prefix)
+{
+	static struct graph graph;
+	struct event_set keep = { { 0 } }, previous;
+
+	for (uint16_t e = read; e < run.graph.events; e++) {
+		if (e != read && (e == write || set_has(prefix, e)))
+			continue;
+		if (run.graph.event[e].thread == THREAD_INIT)
+			continue;
+		previous = previous_of(&run.graph, e, prefix);
+		if (!is_maximal(&run.graph, e, &previous))
+			return;
+	}
+	for (uint32_t e = 0; e < run.graph.events; e++) {
+		if (e <= read || e == write || set_has(prefix, e))
+			set_add(&keep, e);
+	}
+	graph = run.graph;
+	graph_set_read(&graph, read, write);
+	graph_restrict(&graph, &keep);
+	/* It stays the last one. */
+	place_write(&graph, (uint16_t)(graph.events - 1), false);
+}
+
+static void write_event(volatile void *at, size_t nbytes, uint64_t value,
+			int order, bool exclusive, const char *where)
+{
+	struct event *known = replay(), event;
+	struct event_set prefix;
+	uint16_t write;
+
+	if (nbytes < 8)
+		value &= (1ull << (8 * nbytes)) - 1;
+	if (known) {
+		assert(known->kind == EVENT_WRITE && known->value == value);
+		return;
+	}
+	event = make_event(EVENT_WRITE, order, where);
+	name_event(&event);
+	event.location = find_location(at, nbytes);
+	event.value = value;
+	event.exclusive = exclusive;
+	if (exclusive)
+		run.graph.event[run.thread[run.current].last_read].exclusive =
+			true;
+	write = add_event(&run.graph, &event);
+	prefix = graph_prefix(&run.graph, write);
+	for (uint16_t r = 0; r < write; r++) {
+		if (run.graph.event[r].kind == EVENT_READ &&
+		    run.graph.event[r].location == event.location &&
+		    !set_has(&prefix, r))
+			revisit(r, write, &prefix);
+	}
+	place_write(&run.graph, write, true);
+	check_now();
+}
+
+uint64_t explore_load(const volatile void *at, size_t nbytes, int order,
+		      const char *where)
+{
+	struct event like = make_event(EVENT_READ, order, where);
+
+	return run.raw ? raw_load(at, nbytes) : read_event(at, nbytes, &like);
+}
+
+void explore_store(volatile void *at, size_t nbytes, uint64_t value, int order,
+		   const char *where)
+{
+	if (run.raw)
+		raw_store(at, nbytes, value);
+	else
+		write_event(at, nbytes, value, order, false, where);
+}
+
+uint64_t explore_plain_load(const volatile void *at, size_t nbytes,
+			    const char *where)
+{
+	return explore_load(at, nbytes, ORDER_PLAIN, where);
+}
+
+void explore_plain_store(volatile void *at, size_t nbytes, uint64_t value,
+			 const char *where)
+{
+	explore_store(at, nbytes, value, ORDER_PLAIN, where);
+}
+
+static uint64_t apply(enum explore_rmw op, uint64_t old, uint64_t operand)
+{
+	switch (op) {
+	case EXPLORE_ADD:
+		return old + operand;
+	case EXPLORE_SUB:
+		return old - operand;
+	case EXPLORE_OR:
+		return old | operand;
+	case EXPLORE_AND:
+		return old & operand;
+	case EXPLORE_XOR:
+		return old ^ operand;
+	case EXPLORE_EXCHANGE:
+	default:
+		return operand;
+	}
+}
+
+/* The half of a read-modify-write's order that concerns its read. */
+static int read_order(int order)
+{
+	if (order == __ATOMIC_RELEASE)
+		return __ATOMIC_RELAXED;
+	return order == __ATOMIC_ACQ_REL ? __ATOMIC_ACQUIRE : order;
+}
+
+static int write_order(int order)
+{
+	if (order == __ATOMIC_ACQUIRE || order == __ATOMIC_CONSUME)
+		return __ATOMIC_RELAXED;
+	return order == __ATOMIC_ACQ_REL ? __ATOMIC_RELEASE : order;
+}
+
+uint64_t explore_rmw(volatile void *at, size_t nbytes, enum explore_rmw op,
+		     uint64_t operand, int order, const char *where)
+{
+	struct event like = make_event(EVENT_READ, read_order(order), where);
+	uint64_t old;
+
+	if (run.raw) {
+		old = raw_load(at, nbytes);
+		raw_store(at, nbytes, apply(op, old, operand));
+		return old;
+	}
+	old = read_event(at, nbytes, &like);
+	write_event(at, nbytes, apply(op, old, operand), write_order(order),
+		    true, where);
+	return old;
+}
+
+bool explore_cas(volatile void *at, size_t nbytes, void *expected,
+		 uint64_t desired, int order, int failure_order,
+		 const char *where)
+{
+	struct event like = make_event(EVENT_READ, failure_order, where);
+	uint64_t want = raw_load(expected, nbytes), old;
+
+	if (run.raw) {
+		old = raw_load(at, nbytes);
+		if (old == want)
+			raw_store(at, nbytes, desired);
+	} else {
+		like.compares = true;
+		like.wanted = want;
+		like.order_equal = (uint8_t)read_order(order);
+		like.order_other = (uint8_t)failure_order;
+		old = read_event(at, nbytes, &like);
+		if (old == want)
+			write_event(at, nbytes, desired, write_order(order),
+				    true, where);
+	}
+	if (old != want)
+		raw_store(expected, nbytes, old);
+	return old == want;
+}
+
+void explore_fence(int order, const char *where)
+{
+	struct event event, *known;
+
+	if (run.raw)
+		return;
+	known = replay();
+	if (known) {
+		assert(known->kind == EVENT_FENCE);
+		return;
+	}
+	event = make_event(EVENT_FENCE, order, where);
+	name_event(&event);
+	(void)add_event(&run.graph, &event);
+	check_now();
+}
+
+static void block(enum thread_state state)
+{
+	run.thread[run.current].state = state;
+	leave_thread();
+	assert(!"a blocked thread does not go on");
+}
+
+void explore_assume(bool condition)
+{
+	assert(!run.raw || condition);
+	if (!condition)
+		block(THREAD_BLOCKED);
+}
+
+void explore_assert(bool condition, const char *text, const char *where)
+{
+	if (condition)
+		return;
+	violate(text, where);
+	if (!run.raw)
+		drop();
+}
+
+uint32_t explore_self(void)
+{
+	return run.current;
+}
+
+void explore_lock(struct explore_mutex *mutex, const char *where)
+{
+	uint32_t expected = 0;
+
+	if (!explore_cas(&mutex->word, sizeof(mutex->word), &expected, 1,
+			 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED, where))
+		block(THREAD_LOCK);
+}
+
+void explore_unlock(struct explore_mutex *mutex, const char *where)
+{
+	explore_store(&mutex->word, sizeof(mutex->word), 0, __ATOMIC_RELEASE,
+		      where);
+}
+
+static bool is_own_stack(uintptr_t at)
+{
+	uintptr_t stack = (uintptr_t)run.thread[run.current].stack;
+
+	return at - stack < STACK_BYTES;
+}
+
+void explore_touch(const void *at, size_t nbytes, bool write, const void *where)
+{
+	struct touch touch = { .at = (uintptr_t)at,
+			       .nbytes = (uint32_t)nbytes,
+			       .thread = run.current,
+			       .after = run.thread[run.current].done,
+			       .write = write,
+			       .where = where };
+
+	if (run.raw || !run.program || is_own_stack(touch.at))
+		return;
+	for (uint32_t i = run.touches; i-- > 0;) {
+		const struct touch *old = &run.touch[i];
+
+		if (old->thread != touch.thread || old->after != touch.after)
+			break;
+		if (old->at == touch.at && old->nbytes == touch.nbytes &&
+		    old->write == touch.write)
+			return;
+	}
+	if (run.touches == TOUCHES_MAX)
+		run.too_big = true;
+	else
+		run.touch[run.touches++] = touch;
+}
+
+static bool touches_race(const struct touch *a, const struct touch *b)
+{
+	return a->thread != b->thread && (a->write || b->write) &&
+	       a->at < b->at + b->nbytes && b->at < a->at + a->nbytes &&
+	       !graph_happens_before(&run.graph, a->thread, a->after, b->thread,
+				     b->after) &&
+	       !graph_happens_before(&run.graph, b->thread, b->after, a->thread,
+				     a->after);
+}
+
+static void check_touches(void)
+{
+	uint16_t racing[2];
+	char text[96];
+
+	if (!run.touches)
+		return;
+	(void)graph_check(&run.graph, racing); /* for happens-before */
+	for (uint32_t a = 0; a < run.touches; a++) {
+		for (uint32_t b = 0; b < a; b++) {
+			if (!touches_race(&run.touch[b], &run.touch[a]))
+				continue;
+			(void)snprintf(text, sizeof(text),
+				       "data race, code at %p and %p",
+				       run.touch[b].where, run.touch[a].where);
+			violate(text, "addr2line -e tells where");
+			return;
+		}
+	}
+}
+
+static void thread_main(void)
+{
+	run.program->thread[run.current]();
+	run.thread[run.current].state = THREAD_ENDED;
+	leave_thread();
+}
+
+static void start_threads(void)
+{
+	for (uint32_t i = 0; i < run.program->threads; i++) {
+		struct thread *thread = &run.thread[i];
+
+		thread->state = THREAD_RUNS;
+		thread->done = 0;
+		thread->last_read = NO_EVENT;
+		(void)getcontext(&thread->context);
+		thread->context.uc_stack.ss_sp = thread->stack;
+		thread->context.uc_stack.ss_size = STACK_BYTES;
+		thread->context.uc_link = NULL;
+		makecontext(&thread->context, thread_main, 0);
+	}
+}
+
+/* Every place has the value of its last write; final may look. */
+static void finish(void)
+{
+	bool blocked = false;
+
+	check_touches();
+	for (uint32_t i = 0; i < run.program->threads; i++) {
+		struct thread *thread = &run.thread[i];
+		const struct event *read;
+		const struct location *location;
+
+		if (thread->state == THREAD_ENDED)
+			continue;
+		blocked = true;
+		if (thread->state != THREAD_LOCK)
+			continue;
+		read = &run.graph.event[thread->last_read];
+		location = &run.graph.location[read->location];
+		if (location->write[location->count - 1] == read->reads)
+			violate("dead-lock", read->where);
+	}
+	if (blocked) {
+		run.result->blocked++;
+		return;
+	}
+	run.result->executions++;
+	for (uint32_t i = 0; i < run.graph.locations; i++) {
+		const struct location *location = &run.graph.location[i];
+		uint16_t last = location->write[location->count - 1];
+
+		raw_store((void *)location->at, location->nbytes,
+			  run.graph.event[last].value);
+	}
+	run.raw = true;
+	if (run.program->final)
+		run.program->final();
+	run.raw = false;
+}
+
+/* Lets every thread in @state go on.  Return: one of them is not there any
+ * more. */
+static bool resume(enum thread_state state)
+{
+	bool moved = false;
+
+	for (uint32_t i = 0; i < run.program->threads && !run.dropped; i++) {
+		if (run.thread[i].state != state)
+			continue;
+		run.current = i;
+		(void)swapcontext(&run.scheduler, &run.thread[i].context);
+		moved |= run.thread[i].state != state;
+	}
+	return moved;
+}
+
+/* From the beginning, by run.graph as far as it goes, and on. */
+static void execute(void)
+{
+	run.raw = true;
+	if (run.program->init)
+		run.program->init();
+	run.raw = false;
+	run.dropped = false;
+	run.touches = 0;
+	start_threads();
+	run.executed = (struct event_set){ { 0 } };
+	run.replaying = true;
+	while (resume(THREAD_RUNS) || resume(THREAD_WAITS))
+		if (run.dropped)
+			return;
+	run.replaying = false;
+	while (resume(THREAD_NEW))
+		if (run.dropped)
+			return;
+	finish();
+}
+
+static void explore_all(uint64_t executions_max)
+{
+	do {
+		struct waiting *waiting = run.waiting;
+
+		if (executions_max &&
+		    run.result->executions >= executions_max) {
+			run.result->bounded = true;
+			return;
+		}
+		if (waiting) {
+			run.waiting = waiting->next;
+			run.graph = waiting->graph;
+			free(waiting);
+		}
+		execute();
+	} while (run.waiting && !run.result->violated && !run.too_big);
+}
+
+int explore(const struct explore_program *program,
+	    const struct explore_options *options,
+	    struct explore_result *ret_result)
+{
+	if (!program->threads || program->threads > EXPLORE_THREADS_MAX)
+		return -EINVAL;
+	memset(ret_result, 0, sizeof(*ret_result));
+	memset(&run.graph, 0, sizeof(run.graph));
+	run.program = program;
+	run.result = ret_result;
+	run.too_big = false;
+	for (uint32_t i = 0; i < program->threads; i++) {
+		run.thread[i].stack = malloc(STACK_BYTES);
+		if (!run.thread[i].stack)
+			return -ENOMEM;
+	}
+	explore_all(options ? options->executions_max : 0);
+	while (run.waiting) {
+		struct waiting *next = run.waiting->next;
+
+		free(run.waiting);
+		run.waiting = next;
+	}
+	for (uint32_t i = 0; i < program->threads; i++)
+		free(run.thread[i].stack);
+	run.program = NULL;
+	return run.too_big ? -E2BIG : 0;
+}

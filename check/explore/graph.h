@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* graph.h - execution graphs, and whether the memory model allows one */
+#ifndef TIDE_CHECK_GRAPH_H
+#define TIDE_CHECK_GRAPH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "explore.h"
+
+#define LOCATIONS_MAX 64
+#define NO_EVENT UINT16_MAX
+#define SET_WORDS ((EXPLORE_EVENTS_MAX + 63) / 64)
+
+enum event_kind { EVENT_READ, EVENT_WRITE, EVENT_FENCE };
+
+/* An event is named by its place in graph.event, which is the order in which
+ * events were added; those that a revisit deletes leave no gap. */
+struct event {
+	uint8_t kind;	/* enum event_kind */
+	uint8_t thread; /* THREAD_INIT: the initial write */
+	uint8_t order;	/* __ATOMIC_*; of a plain access ORDER_PLAIN */
+	bool exclusive; /* half of a read-modify-write */
+	uint16_t index; /* in its thread */
+	uint16_t location;
+	uint16_t reads; /* READ: the write, or NO_EVENT */
+	uint64_t value;
+	/* READ of a compare-exchange: with what it compares, and the orders of
+	 * either case. */
+	bool compares;
+	uint8_t order_equal, order_other;
+	uint64_t wanted;
+	const char *where;
+};
+
+#define THREAD_INIT 0xff
+#define ORDER_PLAIN 0xff
+
+struct location {
+	uintptr_t at;
+	uint32_t nbytes;
+	/* Its writes in modification order; the first is the initial one. */
+	uint16_t count;
+	uint16_t write[EXPLORE_EVENTS_MAX];
+};
+
+struct graph {
+	uint32_t events;
+	uint32_t locations;
+	struct event event[EXPLORE_EVENTS_MAX];
+	struct location location[LOCATIONS_MAX];
+};
+
+struct event_set {
+	uint64_t word[SET_WORDS];
+};
+
+static inline bool set_has(const struct event_set *set, uint32_t event)
+{
+	return set->word[event / 64] >> (event % 64) & 1;
+}
+
+static inline void set_add(struct event_set *set, uint32_t event)
+{
+	set->word[event / 64] |= 1ull << (event % 64);
+}
+
+static inline void set_or(struct event_set *set, const struct event_set *other)
+{
+	for (uint32_t i = 0; i < SET_WORDS; i++)
+		set->word[i] |= other->word[i];
+}
+
+/* Event number @index of @thread, or NO_EVENT. */
+uint16_t graph_find(const struct graph *graph, uint32_t thread, uint32_t index);
+/* The location at @at; made, with its initial write of @value, if new. */
+uint16_t graph_location(struct graph *graph, uintptr_t at, uint32_t nbytes,
+			uint64_t value);
+/* Where the write is in its location's modification order. */
+uint32_t graph_position(const struct graph *graph, uint16_t write);
+/* The read reads @write now. */
+void graph_set_read(struct graph *graph, uint16_t read, uint16_t write);
+/* The event and everything before it by program order and reads-from. */
+struct event_set graph_prefix(const struct graph *graph, uint16_t event);
+/* Leaves only the events of @keep. */
+void graph_restrict(struct graph *graph, const struct event_set *keep);
+
+/* Does something that @thread did after its first @after events happen before
+ * what @other does after its first @before events?  Of the graph that was
+ * checked last. */
+bool graph_happens_before(const struct graph *graph, uint32_t thread,
+			  uint32_t after, uint32_t other, uint32_t before);
+
+enum verdict {
+	GRAPH_CONSISTENT,
+	GRAPH_INCONSISTENT,
+	GRAPH_RACE /* consistent, but two plain accesses race */
+};
+/* @racing: the two events of a race. */
+enum verdict graph_check(const struct graph *graph, uint16_t racing[2]);
+
+#endif

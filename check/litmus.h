@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * litmus.h - a file of litmus programs, and its main
+ *
+ * Each program is explored in full; a line of TAP says its name, how many
+ * executions it has, and how long that took.
+ */
+#ifndef TIDE_CHECK_LITMUS_H
+#define TIDE_CHECK_LITMUS_H
+
+#include "explore.h"
+
+struct litmus {
+	struct explore_program program;
+	/* Complete executions, worked out by hand or found once; 0: any. */
+	uint64_t executions;
+	/* It must be found wrong, and this is part of the message; NULL: it
+	 * must hold. */
+	const char *violation;
+};
+
+/* Arguments: names of programs; none: all.  Return: an exit status. */
+int litmus_main(const struct litmus *all, size_t count, int argc, char **argv);
+
+#endif
