@@ -59,23 +59,88 @@ static int exit_error(struct work *work, int err)
 	return STEP_EXIT;
 }
 
-/* Where the page at @gpa is. */
+struct place {
+	struct mmu_slot *slot; /* only while RCU is held */
+	uint64_t page;	       /* in the slot */
+	uint64_t host;
+	bool backed;
+	bool readonly;
+};
+
+/* Where the page at @gpa is; under RCU. */
+static bool locate(struct mmu_vcpu *vcpu, uint64_t gpa, struct place *ret)
+{
+	uint64_t gfn = gpa >> TIDE_PAGE_SHIFT, base;
+	struct mmu_slot *slot =
+		mmu_slot_at(vcpu->mmu, vcpu->paging.address_space, gfn, &base);
+
+	if (!slot)
+		return false;
+	*ret = (struct place){
+		.slot = slot,
+		.page = gfn - base,
+		.host = slot->host + (gfn - base) * TIDE_PAGE_SIZE,
+		.backed = slot->backed,
+		.readonly = mmu_slot_flags(slot) & MMU_REGION_READONLY,
+	};
+	return true;
+}
+
 static bool find_host(struct mmu_vcpu *vcpu, uint64_t gpa, uint64_t *ret_host,
 		      bool *ret_backed, bool *ret_readonly)
 {
-	struct tide_mmu *mmu = vcpu->mmu;
-	uint64_t gfn = gpa >> TIDE_PAGE_SHIFT, base;
-	const struct mmu_slot *slot;
+	struct place place;
+	bool found;
 
 	tide_rcu_lock();
-	slot = mmu_slot_at(mmu, vcpu->paging.address_space, gfn, &base);
-	if (slot) {
-		*ret_host = slot->host + (gfn - base) * TIDE_PAGE_SIZE;
-		*ret_backed = slot->backed;
-		*ret_readonly = mmu_slot_flags(slot) & MMU_REGION_READONLY;
+	found = locate(vcpu, gpa, &place);
+	tide_rcu_unlock(&vcpu->mmu->rcu_tag);
+	if (found) {
+		*ret_host = place.host;
+		*ret_backed = place.backed;
+		*ret_readonly = place.readonly;
 	}
-	tide_rcu_unlock(&mmu->rcu_tag);
-	return slot != NULL;
+	return found;
+}
+
+/*
+ * The page of a guest's table.  If 0, with RCU held: a slot that goes waits
+ * for us before its owner unmaps it.  A backing may have to bring the page in,
+ * which is not for under RCU: so look again afterwards.  As for a write, so
+ * that the frame is the table's alone; it is looked for again in
+ * still_there().
+ */
+static int table_get(struct mmu_vcpu *vcpu, uint64_t gpa, struct place *place,
+		     struct host_ref *ref)
+{
+	struct tide_mmu *mmu = vcpu->mmu;
+
+	for (;;) {
+		struct place now;
+		bool found;
+		int err;
+
+		tide_rcu_lock();
+		found = locate(vcpu, gpa, place);
+		tide_rcu_unlock(&mmu->rcu_tag);
+		if (!found)
+			return -EFAULT;
+		err = host_ref_get(mmu, place->host, place->backed, true, ref);
+		if (err)
+			return err == -EFAULT ? -EIO : err;
+		tide_rcu_lock();
+		if (locate(vcpu, gpa, &now) && now.slot == place->slot &&
+		    now.host == place->host)
+			return 0;
+		tide_rcu_unlock(&mmu->rcu_tag);
+		host_ref_put(mmu, ref);
+	}
+}
+
+static void table_put(struct mmu_vcpu *vcpu, struct host_ref *ref)
+{
+	tide_rcu_unlock(&vcpu->mmu->rcu_tag);
+	host_ref_put(vcpu->mmu, ref);
 }
 
 static _Atomic uint64_t *entry_at(uint8_t *page, uint64_t gpa)
@@ -88,39 +153,21 @@ static int walk_load(void *opaque, uint64_t gpa, uint64_t *ret_entry)
 	struct work *work = opaque;
 	uint32_t level = work->walk.level;
 	struct host_ref ref;
-	uint64_t host;
-	bool backed, readonly;
-	int err;
+	struct place place;
+	int err = table_get(work->vcpu, gpa, &place, &ref);
 
-	if (!find_host(work->vcpu, gpa, &host, &backed, &readonly))
-		return -EFAULT;
-	/* As for a write, so that the frame is the table's alone: it is looked
-	 * for again in still_there(). */
-	err = host_ref_get(work->vcpu->mmu, host, backed, true, &ref);
 	if (err)
-		return err == -EFAULT ? -EIO : err;
-	work->table[level].host = host;
+		return err;
+	work->table[level].host = place.host;
 	work->table[level].pfn = ref.pfn;
-	work->table[level].backed = backed;
+	work->table[level].backed = place.backed;
+	tide_pause("walk.load");
 	/* ACQUIRE(guest.entry) pairs with RELEASE(guest.table): what the guest
 	 * wrote before it linked a table is read after the link. */
 	*ret_entry = atomic_load_explicit(entry_at(ref.host, gpa),
 					  memory_order_acquire);
-	host_ref_put(work->vcpu->mmu, &ref);
+	table_put(work->vcpu, &ref);
 	return 0;
-}
-
-static void mark_table(struct mmu_vcpu *vcpu, uint64_t gpa)
-{
-	struct tide_mmu *mmu = vcpu->mmu;
-	uint64_t gfn = gpa >> TIDE_PAGE_SHIFT, base;
-	struct mmu_slot *slot;
-
-	tide_rcu_lock();
-	slot = mmu_slot_at(mmu, vcpu->paging.address_space, gfn, &base);
-	if (slot)
-		mmu_mark_dirty(mmu, vcpu, slot, gfn - base);
-	tide_rcu_unlock(&mmu->rcu_tag);
 }
 
 static int walk_update(void *opaque, uint64_t gpa, uint64_t old, uint64_t entry)
@@ -128,29 +175,29 @@ static int walk_update(void *opaque, uint64_t gpa, uint64_t old, uint64_t entry)
 	struct work *work = opaque;
 	struct tide_mmu *mmu = work->vcpu->mmu;
 	struct host_ref ref;
-	uint64_t host;
-	bool backed, readonly, done;
-	int err;
+	struct place place;
+	bool done;
+	int err = table_get(work->vcpu, gpa, &place, &ref);
 
-	if (!find_host(work->vcpu, gpa, &host, &backed, &readonly))
-		return -EFAULT;
-	if (readonly)
-		return -EROFS;
-	err = host_ref_get(mmu, host, backed, true, &ref);
 	if (err)
-		return err == -EFAULT ? -EIO : err;
+		return err;
+	if (place.readonly) {
+		table_put(work->vcpu, &ref);
+		return -EROFS;
+	}
+	tide_pause("walk.update");
 	/* RELEASE(guest.table) pairs with ACQUIRE(guest.entry): we only add
 	 * bits; the guest's own stores carry its order.  Relaxed on failure:
 	 * the walk begins again. */
 	done = atomic_compare_exchange_strong_explicit(
 		entry_at(ref.host, gpa), &old, entry, memory_order_release,
 		memory_order_relaxed);
-	if (done && backed)
+	if (done && place.backed)
 		backing_page_dirty(mmu->config.backing, ref.pfn);
-	host_ref_put(mmu, &ref);
 	/* Written, then marked. */
 	if (done)
-		mark_table(work->vcpu, gpa);
+		mmu_mark_dirty(mmu, work->vcpu, place.slot, place.page);
+	table_put(work->vcpu, &ref);
 	return done ? 0 : -EAGAIN;
 }
 
