@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""check-guards.py - take each guard of the software MMU out, and see a test fail
+"""check-guards.py - take each guard of the MMU out, and see a test fail
 
 A *.guard file names one source, what to replace in it, and the tests that
 must fail then:

@@ -277,11 +277,13 @@ static void test_k47_k48(void **state)
 	for (uint32_t i = 0; i < 13; i++) {
 		struct tide_ring_entry *entry = &ring->entries[i];
 
-		/* Relaxed, all: nothing else runs. */
+		/* Relaxed: nothing else runs. */
 		atomic_store_explicit(&entry->slot, wild[i].slot,
 				      memory_order_relaxed);
+		/* Relaxed: as above. */
 		atomic_store_explicit(&entry->offset, wild[i].offset,
 				      memory_order_relaxed);
+		/* Relaxed: as above. */
 		atomic_store_explicit(&entry->flags,
 				      TIDE_RING_F_DIRTY | TIDE_RING_F_RESET,
 				      memory_order_relaxed);

@@ -8,6 +8,7 @@
  */
 #undef NDEBUG
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "mmu_stage.h"
 
@@ -194,6 +195,53 @@ static void test_k25_fast(void **state)
 	fast_fault_and_slot("fast_fault.commit", 128);
 }
 
+static void run_slot_goes(void *opaque)
+{
+	struct change *change = opaque;
+	struct mrig *rig = change->rig;
+
+	change->result = mrig_region(rig, 1, 0, TABLES, 0);
+	/* Whose memory it is may unmap it now. */
+	assert(!mprotect(rig->host[1], 32 * TIDE_PAGE_SIZE, PROT_NONE));
+}
+
+/* A walk that is held in a guest's table while that table's slot goes, and
+ * with it its memory.  Fails, by a fault of the host, when nobody waits for
+ * the walk. */
+static void test_k25_walk(void **state)
+{
+	static const char *const where[] = { "walk.load", "walk.update" };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct guest_tables tables;
+		struct mrig rig;
+		struct access store;
+		struct actor writer, changer;
+		struct change change = { .rig = &rig, .result = -1 };
+
+		mrig_create(&rig, &plain);
+		tables_init(&tables, &rig, TIDE_PAGING_X86_64,
+			    MRIG_GPA(TABLES));
+		(void)tables_map(&tables, GVA, PAGE(3), 1,
+				 PTE_WRITABLE | PTE_CLEAN);
+		tables_load(&tables, rig.vcpu[0], 0);
+		store = (struct access){ rig.vcpu[0], GVA, 2, -1 };
+		actor_start(&writer, where[i], run_store, &store);
+		actor_begin(&changer, NULL, run_slot_goes, &change);
+		for (int n = 0; n < 1000; n++)
+			(void)sched_yield();
+		actor_end(&writer);
+		actor_end(&changer);
+		assert_int_equal(change.result, 0);
+		assert_true(store.result == 0 ||
+			    store.result == TIDE_EXIT_GUEST_FAULT);
+		assert_int_equal(mrig_try_store(rig.vcpu[0], GVA, 3),
+				 TIDE_EXIT_GUEST_FAULT);
+		mrig_destroy(&rig);
+	}
+}
+
 /* Fails when what was resolved before the host took it back is mapped (I17),
  * though nothing is under way any more. */
 static void test_invalidated(void **state)
@@ -334,6 +382,8 @@ int main(int argc, char **argv)
 		CLAIM("K25 nor of one that moved", test_k25_move),
 		CLAIM("K25 a fast page fault holds its slot until it is over",
 		      test_k25_fast),
+		CLAIM("K25 a walk holds the slots of its tables",
+		      test_k25_walk),
 		CLAIM("K25 no mapping of what the host took back meanwhile",
 		      test_invalidated),
 		CLAIM("K25 nor of what it is taking back", test_invalidating),

@@ -62,8 +62,10 @@ void actor_begin(struct actor *actor, const char *stop,
 {
 	*actor = (struct actor){ .run = run, .opaque = opaque, .stop = stop };
 	/* Relaxed: before any thread that looks. */
-	atomic_store_explicit(&tide_pause_hook, actor_stop,
-			      memory_order_relaxed);
+	if (!atomic_load_explicit(&tide_pause_hook, memory_order_relaxed))
+		/* Relaxed: as above. */
+		atomic_store_explicit(&tide_pause_hook, actor_stop,
+				      memory_order_relaxed);
 	assert_int_equal(pthread_create(&actor->thread, NULL, act, actor), 0);
 }
 

@@ -32,9 +32,9 @@
 #define CPUS_MAX 8u
 #define CLIENTS_MAX 2u
 #ifdef TIDE_TSAN
-#define OPS 2000u /* of each vCPU */
+#define OPS 1000u /* of each vCPU */
 #else
-#define OPS 12000u
+#define OPS 3000u
 #endif
 
 /* Guest physical: each memory's first gfn, and its pages. */
@@ -104,6 +104,21 @@ static struct random random_of(uint64_t who)
 {
 	return (struct random){ (world.setup.seed ^ who * 0x9e3779b97f4a7c15u) |
 				1 };
+}
+
+/* At a pause point: let others in, often for a moment and now and then for
+ * longer, so that what rarely happens between two steps does. */
+static void stumble(const char *where)
+{
+	static _Thread_local struct random random;
+
+	(void)where;
+	if (!random.state)
+		random = random_of((uintptr_t)&random);
+	if (!next_random(&random, 300))
+		(void)usleep((useconds_t)next_random(&random, 200));
+	else if (!next_random(&random, 20))
+		(void)sched_yield();
 }
 
 static bool is_over(void)
@@ -813,6 +828,8 @@ static void run_all(void)
 	struct random random = random_of(3000);
 
 	/* Relaxed: before the threads. */
+	atomic_store_explicit(&tide_pause_hook, stumble, memory_order_relaxed);
+	/* Relaxed: as above. */
 	atomic_store_explicit(&world.running, world.setup.cpus,
 			      memory_order_relaxed);
 	for (uint32_t i = 0; i < world.setup.cpus; i++)
