@@ -590,6 +590,36 @@ static void test_roots(void **state)
 	end(&guest);
 }
 
+/* Page 40 for the one, 160 for the other. */
+static void test_one_table_in_two_formats(void **state)
+{
+	struct guest guest = begin(state, &logged), other = guest;
+	const uint64_t gva = page_gva(&guest, 2);
+	const uint64_t other_gva = 1ull << 30 | 1ull << 21 | 2ull << 12;
+
+	other.x86 = false;
+	other.mode = TIDE_PAGING_SV39;
+	set(&guest, ROOT_2, 1, table(&other, MIDDLE));
+	set(&guest, MIDDLE, 1, table(&other, LAST));
+	set(&guest, LAST, 2, 40ull << 12 | 7);
+	use(&guest, 0, ROOT, TIDE_PAGING_WP);
+	use(&other, 1, ROOT_2, 0);
+	for (uint64_t i = 0; i < 4; i++) {
+		uint64_t value = 0;
+
+		assert_int_equal(store(&guest, gva, i), 0);
+		assert_int_equal(
+			access_on(&other, 1, RIG_LOAD, other_gva, 0, &value),
+			0);
+		assert_int_equal(value, i ? i + 99 : 160);
+		assert_int_equal(access_on(&other, 1, RIG_STORE, other_gva,
+					   i + 100, NULL),
+				 0);
+		assert_int_equal(load_ok(&guest, gva), i);
+	}
+	end(&guest);
+}
+
 static void test_readonly_tables(void **state)
 {
 	struct guest guest = begin(state, &logged);
@@ -741,7 +771,7 @@ static void test_random_guests(void **state)
 {
 	uint64_t seed = test_seed(), done = 0, faults = 0;
 
-	for (uint32_t i = 0; i < 40 * test_long(); i++) {
+	for (uint32_t i = 0; i < 60 * test_long(); i++) {
 		const struct rig_config config = {
 			.log = true,
 			.backed = i & 1,
@@ -763,7 +793,7 @@ static void test_random_guests(void **state)
 }
 
 /* Two threads. */
-#define VERSIONS 3000u
+#define VERSIONS 500u
 #define FRAMES 4u
 #define LAG 2u
 
@@ -908,7 +938,7 @@ static void test_remap_under_another_vcpu(void **state)
 }
 
 #define TRACKED_PAGES 16u
-#define TRACK_ROUNDS 300u
+#define TRACK_ROUNDS 60u
 
 static void *write_pages(void *opaque)
 {
@@ -1014,6 +1044,8 @@ int main(void)
 		BOTH(test_tables_become_data),
 		BOTH(test_accessed_and_dirty),
 		BOTH(test_roots),
+		cmocka_unit_test_prestate(test_one_table_in_two_formats,
+					  (void *)(uintptr_t)&formats[1]),
 		BOTH(test_readonly_tables),
 		BOTH(test_tables_nowhere),
 		BOTH(test_random_guests),
