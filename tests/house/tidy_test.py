@@ -17,7 +17,8 @@ GOOD = {
     "src/log/ring.c": HEAD + "/* ring.c - a ring; never calls printf() */\n"
                       "#include \"base/bits.h\"\n"
                       "struct tide_ring {\n\tstruct tide_lock lock;\n"
-                      "\tpthread_cond_t come;\n};\n",
+                      "\tpthread_cond_t come;\n};\n"
+                      "#ifdef TIDE_CHECKS\n\tprintf(\"x\");\n#endif\n",
     "tools/meson.build": "files('main.c')\n",
     "tools/main.c": HEAD + "/* main.c - the command */\n"
                     "#include <tidemark/base.h>\n#include \"names.h\"\n",
@@ -93,6 +94,9 @@ BAD = {
         "NOTES.md", "K1 and\nK2 in `tests/x_test.py`\n", "K2 is not in"),
     "a bug that nobody knows": ("src/log/ring.c", "/* K" "99 */\n",
                                 "not in docs/known-bugs.md"),
+    "a library that prints unless it checks itself": (
+        "src/log/ring.c", "#ifdef TIDE_CHECKS\n#else\n\tprintf(\"x\");\n"
+        "#endif\n", "printf in the library"),
     "a library that prints": ("src/log/ring.c", "\tprintf(\"x\");\n",
                               "printf in the library"),
 }
