@@ -13,11 +13,13 @@
  * mixed with swapping out and merging.
  *
  * Errors: a vCPU that stays in guest mode lets every flush time out, and
- * writes on by the translations that it had.
+ * writes on by the translations that it had.  It is on threads of its own:
+ * nobody waits for himself.
  */
 #include "backends.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -255,17 +257,45 @@ static int write_all(struct soft *self, struct tide_vcpu *vcpu,
 	return done;
 }
 
+struct stuck_write {
+	struct soft *self;
+	const uint64_t *gfns;
+	size_t count;
+	uint64_t value;
+	int done;
+};
+
+static void *write_stuck(void *opaque)
+{
+	struct stuck_write *job = opaque;
+
+	job->done = write_all(job->self, job->self->stuck, job->gfns,
+			      job->count, job->value);
+	return NULL;
+}
+
+static int elsewhere(void *(*function)(void *opaque), void *opaque)
+{
+	pthread_t thread;
+	int err = pthread_create(&thread, NULL, function, opaque);
+
+	return err ? -err : -pthread_join(thread, NULL);
+}
+
 static int soft_guest_write(void *opaque, const uint64_t *gfns, size_t count,
 			    uint64_t value)
 {
 	struct soft *self = opaque;
 	struct tide_vcpu *vcpu = self->vcpu[draw(self, VCPUS)];
+	struct stuck_write job = { self, gfns, count, value, 0 };
 	int done = 0;
 
 	if (self->backing && draw(self, 3) == 0)
 		churn(self);
-	if (self->stuck)
-		return write_all(self, self->stuck, gfns, count, value);
+	if (self->stuck) {
+		done = elsewhere(write_stuck, &job);
+		return done ? done : job.done;
+	}
 	if (self->kind->mode != TIDE_PAGING_NONE && draw(self, 4) == 0)
 		done = set_root(self, vcpu);
 	if (!done)
@@ -322,13 +352,22 @@ static int create_backing(struct soft *self)
 
 /* ---- errors ---- */
 
+static void *enter_stuck(void *opaque)
+{
+	struct soft *self = opaque;
+
+	if (enter(self, self->stuck))
+		self->stuck = NULL;
+	return NULL; /* and no safe point */
+}
+
 static void soft_inject(void *opaque, uint64_t random)
 {
 	struct soft *self = opaque;
-	struct tide_vcpu *vcpu = self->vcpu[random % VCPUS];
 
-	if (!tide_vcpu_enter(vcpu)) /* and no safe point */
-		self->stuck = vcpu;
+	self->stuck = self->vcpu[random % VCPUS];
+	if (elsewhere(enter_stuck, self))
+		self->stuck = NULL;
 }
 
 static uint32_t soft_calm(void *opaque)
