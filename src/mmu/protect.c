@@ -83,10 +83,13 @@ void mmu_split_block(struct tide_mmu *mmu, struct mmu_slot *slot,
 
 	tide_lock_assert_held(&mmu->mmu_lock);
 	while ((sptep = rmap_first(&block->large, &cursor))) {
-		/* Without memory: what is not mapped is caught, too. */
-		if (split_leaf(mmu, slot, sptep) &&
-		    spte_present(spte_read(sptep)))
+		if (!split_leaf(mmu, slot, sptep))
+			continue;
+		/* Without memory: what is not mapped is caught, too, when no
+		 * TLB has the large leaf any more. */
+		if (spte_present(spte_read(sptep)))
 			sp_drop_entry(mmu, sp_of(sptep), sp_index(sptep));
+		mmu->need_flush = true;
 	}
 }
 
