@@ -6,7 +6,7 @@
 # PREFIX         where `make install` puts things       (/usr/local)
 # DESTDIR        staged in front of PREFIX              (empty)
 # FUZZ_SECONDS   for `make fuzz`, all fuzzers together  (30)
-# MINUTES        for `make soak`                        (10)
+# MINUTES        for `make soak` and `make stress`      (10)
 # TRACES         for `make differential`                (10000)
 
 BUILD ?= build
@@ -22,7 +22,8 @@ SUMMARY = scripts/test-summary.py
 # Those with threads; ThreadSanitizer has nothing to say about the others.
 # Not migrate: its writer and its sender race for a page, as a guest would.
 TSAN_TESTS = concurrent_test mark_bugs_test ring_bugs_test bitmap dirty_log \
-	lock ring vmm
+	lock ring vmm hazard_test mmu_fault_bugs_test mmu_large_bugs_test \
+	mmu_ring_bugs_test mmu_slot_bugs_test mmu_write_bugs_test stress
 # Tests are no part of a plain build.
 TESTS = meson-test-prereq
 
@@ -120,6 +121,13 @@ build-clang: ## the same build with clang
 .PHONY: soak
 soak: all ## look for lost pages for MINUTES
 	@$(BUILD)/tidemark soak --minutes $(MINUTES)
+
+.PHONY: stress
+stress: all ## everything at once on the software MMU, for MINUTES
+	@$(NEED) test
+	@ninja -C $(BUILD) --quiet tests/regress/stress_test
+	@TIDE_STRESS_MS=$$(($(MINUTES) * 20000)) \
+		$(BUILD)/tests/regress/stress_test
 
 .PHONY: differential
 differential: ## compare the software MMU with the kernel's, TRACES times
