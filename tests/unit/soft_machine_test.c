@@ -25,6 +25,8 @@
 #define TABLE_PAGES 256u
 #define WINDOW_PAGES 33u /* of these, the ones that belong to a vCPU */
 
+#define SOME_WRITES 8000u /* two to every page of MEMORY */
+
 struct way {
 	enum tide_workload workload;
 	enum tide_paging_mode paging;
@@ -52,7 +54,7 @@ static void workload_runs_and_checks(void **state)
 {
 	for (uint32_t vcpus = 1; vcpus <= GUEST_VCPUS_MAX; vcpus += 3) {
 		struct tide_vm_config config = config_of(*state, vcpus);
-		struct tide_vm *vm = ran(&config);
+		struct tide_vm *vm = ran(&config, SOME_WRITES);
 		struct tide_client *client;
 
 		/* Where a stop catches a vCPU is chance: try it often, and
@@ -60,8 +62,8 @@ static void workload_runs_and_checks(void **state)
 		assert_int_equal(tide_client_open(tide_vm_space(vm), "test",
 						  TIDE_START_CLEAN, &client),
 				 0);
-		for (int i = 0; i < 20; i++) {
-			go_on(vm, &config, random_below(2000));
+		for (int i = 0; i < 10; i++) {
+			go_on(vm, &config, random_below(1000));
 			expect_right(vm);
 		}
 		expect_sign_of_life(vm);
@@ -88,7 +90,7 @@ static void tables_are_built_and_change(void **state)
 {
 	const struct way *way = *state;
 	struct tide_vm_config config = config_of(way, 2);
-	struct tide_vm *vm = ran(&config);
+	struct tide_vm *vm = ran(&config, SOME_WRITES);
 	uint64_t before, after;
 	uint64_t words = table_words(vm, &before);
 
@@ -111,7 +113,7 @@ static void running_guest_moves_and_goes_on(void **state)
 	struct tide_vm_config config = config_of(way, 2);
 	struct tide_migrate_send_config send;
 	struct arriving arriving;
-	struct tide_vm *vm = ran(&config);
+	struct tide_vm *vm = ran(&config, SOME_WRITES);
 	uint64_t writes;
 
 	tide_vm_send_config(vm, &send);
@@ -126,7 +128,7 @@ static void running_guest_moves_and_goes_on(void **state)
 	assert_int_equal(tide_vm_stop(vm), 0);
 	expect_right(vm);
 	assert_true(tide_vm_writes(vm) >= writes);
-	go_on(vm, &config, 20000);
+	go_on(vm, &config, SOME_WRITES);
 	expect_right(vm);
 	tide_vm_destroy(vm);
 }
@@ -164,7 +166,7 @@ static void lost_page_is_found(void **state)
 {
 	const struct way *way = *state;
 	struct tide_vm_config config = config_of(way, 2);
-	struct tide_vm *vm = ran(&config);
+	struct tide_vm *vm = ran(&config, SOME_WRITES);
 	struct loser loser = { .vm = vm };
 	struct tide_migrate_send_config send;
 	struct arriving arriving;
@@ -254,7 +256,7 @@ static void guest_that_breaks_its_tables_dies(void **state)
 {
 	static const uint8_t nothing[WINDOW_PAGES * TIDE_PAGE_SIZE];
 	struct tide_vm_config config = config_of(*state, 1);
-	struct tide_vm *vm = ran(&config);
+	struct tide_vm *vm = ran(&config, SOME_WRITES);
 	char message[160];
 
 	assert_int_equal(tide_mmu_write(vm->mmu, 0, nothing, sizeof(nothing)),
@@ -292,7 +294,7 @@ static void rate_is_not_exceeded(void **state)
 static void iterations_reach_the_pages(void **state)
 {
 	struct tide_vm_config config = config_of(*state, 2);
-	struct tide_vm *vm = ran(&config);
+	struct tide_vm *vm = ran(&config, SOME_WRITES);
 
 	for (uint64_t iteration = 2; iteration < 10; iteration++) {
 		uint64_t newest = 0;
@@ -444,7 +446,7 @@ static void forged_states_are_refused(void **state)
 					TIDE_PAGING_X86_64,
 					TIDE_TRACKER_SOFT_BITMAP };
 	struct tide_vm_config config = config_of(&way, 2);
-	struct tide_vm *vm = ran(&config);
+	struct tide_vm *vm = ran(&config, SOME_WRITES);
 
 	(void)state;
 	for (int i = FORGE_NOTHING; i < FORGE_COUNT; i++) {
@@ -496,7 +498,7 @@ static void guests_do_not_change_machines(void **state)
 		struct tide_vm *vm;
 
 		config.ring_entries = 0;
-		vm = ran(&config);
+		vm = ran(&config, SOME_WRITES);
 		tide_vm_send_config(vm, &send);
 		assert_int_not_equal(
 			transfer(vm, &send, trackers[i + 1], &arriving), 0);

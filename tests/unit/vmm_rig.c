@@ -85,11 +85,11 @@ void go_on(struct tide_vm *vm, const struct tide_vm_config *config,
 		run_for_writes(vm, writes);
 }
 
-struct tide_vm *ran(const struct tide_vm_config *config)
+struct tide_vm *ran(const struct tide_vm_config *config, uint64_t writes)
 {
 	struct tide_vm *vm = create(config);
 
-	go_on(vm, config, 20000);
+	go_on(vm, config, writes);
 	expect_right(vm);
 	return vm;
 }

@@ -35,8 +35,8 @@ void write_some(struct tide_vm *vm, uint32_t vcpus);
 /* Either, of a VM with this config. */
 void go_on(struct tide_vm *vm, const struct tide_vm_config *config,
 	   uint64_t writes);
-/* A new one that has run, and that the check approves of. */
-struct tide_vm *ran(const struct tide_vm_config *config);
+/* A new one that has run for so many, and that the check approves of. */
+struct tide_vm *ran(const struct tide_vm_config *config, uint64_t writes);
 
 /* The destination's side of a migration. */
 struct arriving {

@@ -53,7 +53,7 @@ static struct tide_vm *ran_with(enum tide_workload workload, uint32_t vcpus)
 {
 	struct tide_vm_config config = config_of(workload, vcpus);
 
-	return ran(&config);
+	return ran(&config, 20000);
 }
 
 static void workload_runs_and_checks(void **state)
