@@ -19,16 +19,30 @@
  * That sb | rf is acyclic needs no check: a read is added after the write that
  * it reads, or is turned to a write that does not depend on it.
  *
- * Relations are rows of bits; closures are Warshall's.
+ * Relations are rows of bits.  hb is worked out backwards, event by event.  Of
+ * coherence only pairs at one place are looked at, since eco has no others.
  */
 #include "graph.h"
 
 #include <assert.h>
 #include <string.h>
 
+/* Rows of bits; n events. */
 struct relation {
 	struct event_set row[EXPLORE_EVENTS_MAX];
 };
+
+/* What is worked out anew for a graph that is checked; large, and there is one
+ * exploration at a time. */
+static struct {
+	struct relation before;	  /* hb, backwards: row b has a if a hb b */
+	struct relation after;	  /* hb, forwards */
+	struct relation sb_after; /* program order, forwards */
+	struct relation sw_from;  /* row b has a if a sw b */
+	struct event_set known;	  /* whose row of before is done */
+	struct event_set at[LOCATIONS_MAX];
+	uint16_t position[EXPLORE_EVENTS_MAX]; /* of a write; of what is read */
+} work;
 
 uint16_t graph_find(const struct graph *graph, uint32_t thread, uint32_t index)
 {
@@ -155,24 +169,23 @@ void graph_restrict(struct graph *graph, const struct event_set *keep)
 	}
 }
 
-static void close_relation(struct relation *relation, uint32_t n)
+/* The lowest event of @set from @first on, or NO_EVENT. */
+static uint32_t set_next(const struct event_set *set, uint32_t first)
 {
-	for (uint32_t k = 0; k < n; k++) {
-		for (uint32_t i = 0; i < n; i++) {
-			if (set_has(&relation->row[i], k))
-				set_or(&relation->row[i], &relation->row[k]);
-		}
+	for (uint32_t word = first / 64; word < SET_WORDS; word++) {
+		uint64_t bits = set->word[word];
+
+		if (word == first / 64)
+			bits &= ~0ull << (first % 64);
+		if (bits)
+			return word * 64 + (uint32_t)__builtin_ctzll(bits);
 	}
+	return NO_EVENT;
 }
 
-static bool is_irreflexive(const struct relation *relation, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		if (set_has(&relation->row[i], i))
-			return false;
-	}
-	return true;
-}
+#define FOR_EACH_IN(event, set)                                    \
+	for (uint32_t event = set_next(set, 0); event != NO_EVENT; \
+	     event = set_next(set, event + 1))
 
 static bool is_release(uint8_t order)
 {
@@ -204,37 +217,38 @@ static uint16_t read_of(const struct graph *graph, uint16_t write)
 
 /* @release to every acquire that @read stands for. */
 static void add_sw_from(const struct graph *graph, uint16_t release,
-			uint16_t read, struct relation *hb)
+			uint16_t read)
 {
 	if (is_acquire(graph->event[read].order))
-		set_add(&hb->row[release], read);
+		set_add(&work.sw_from.row[read], release);
 	for (uint32_t f = 0; f < graph->events; f++) {
 		const struct event *fence = &graph->event[f];
 
 		if (fence->kind == EVENT_FENCE && is_acquire(fence->order) &&
 		    is_sb(&graph->event[read], fence))
-			set_add(&hb->row[release], f);
+			set_add(&work.sw_from.row[f], release);
 	}
 }
 
 static void add_sw_of_head(const struct graph *graph, uint16_t head,
-			   uint16_t read, struct relation *hb)
+			   uint16_t read)
 {
 	if (graph->event[head].order == ORDER_PLAIN)
 		return;
 	if (is_release(graph->event[head].order))
-		add_sw_from(graph, head, read, hb);
+		add_sw_from(graph, head, read);
 	for (uint32_t f = 0; f < graph->events; f++) {
 		const struct event *fence = &graph->event[f];
 
 		if (fence->kind == EVENT_FENCE && is_release(fence->order) &&
 		    is_sb(fence, &graph->event[head]))
-			add_sw_from(graph, (uint16_t)f, read, hb);
+			add_sw_from(graph, (uint16_t)f, read);
 	}
 }
 
-static void add_sw(const struct graph *graph, struct relation *hb)
+static void add_sw(const struct graph *graph)
 {
+	memset(&work.sw_from, 0, sizeof(work.sw_from));
 	for (uint16_t read = 0; read < graph->events; read++) {
 		const struct event *event = &graph->event[read];
 		uint16_t head = event->reads;
@@ -247,7 +261,7 @@ static void add_sw(const struct graph *graph, struct relation *hb)
 
 			if (write->thread == THREAD_INIT)
 				break;
-			add_sw_of_head(graph, head, read, hb);
+			add_sw_of_head(graph, head, read);
 			if (!write->exclusive)
 				break;
 			head = graph->event[read_of(graph, head)].reads;
@@ -255,57 +269,84 @@ static void add_sw(const struct graph *graph, struct relation *hb)
 	}
 }
 
-static void make_hb(const struct graph *graph, struct relation *hb)
+/* Everything before @event; no recursion is endless, since program order and
+ * reads-from have no cycle. */
+static void make_before(const struct graph *graph, uint32_t event)
 {
-	uint32_t n = graph->events;
+	struct event_set *row = &work.before.row[event];
+	const struct event *this = &graph->event[event];
 
-	memset(hb, 0, sizeof(*hb));
-	for (uint32_t a = 0; a < n; a++) {
-		for (uint32_t b = 0; b < n; b++) {
-			if (is_sb(&graph->event[a], &graph->event[b]))
-				set_add(&hb->row[a], b);
-		}
+	if (set_has(&work.known, event))
+		return;
+	set_add(&work.known, event);
+	*row = (struct event_set){ { 0 } };
+	if (this->thread == THREAD_INIT)
+		return;
+	for (uint32_t i = 0; i < graph->locations; i++)
+		set_add(row, graph->location[i].write[0]);
+	if (this->index) {
+		uint16_t previous =
+			graph_find(graph, this->thread, this->index - 1u);
+
+		make_before(graph, previous);
+		set_or(row, &work.before.row[previous]);
+		set_add(row, previous);
 	}
-	add_sw(graph, hb);
-	close_relation(hb, n);
+	FOR_EACH_IN(from, &work.sw_from.row[event])
+	{
+		make_before(graph, from);
+		set_or(row, &work.before.row[from]);
+		set_add(row, from);
+	}
 }
 
-static void make_eco(const struct graph *graph, struct relation *co,
-		     struct relation *fr, struct relation *eco)
+static void make_hb(const struct graph *graph)
 {
-	memset(co, 0, sizeof(*co));
-	memset(fr, 0, sizeof(*fr));
+	add_sw(graph);
+	work.known = (struct event_set){ { 0 } };
+	for (uint32_t e = 0; e < graph->events; e++)
+		make_before(graph, e);
+}
+
+static void make_places(const struct graph *graph)
+{
+	memset(work.at, 0, sizeof(work.at[0]) * graph->locations);
 	for (uint32_t i = 0; i < graph->locations; i++) {
 		const struct location *location = &graph->location[i];
 
-		for (uint32_t a = 0; a < location->count; a++) {
-			for (uint32_t b = a + 1; b < location->count; b++)
-				set_add(&co->row[location->write[a]],
-					location->write[b]);
-		}
+		for (uint16_t n = 0; n < location->count; n++)
+			work.position[location->write[n]] = n;
 	}
-	for (uint32_t r = 0; r < graph->events; r++) {
-		if (graph->event[r].kind == EVENT_READ)
-			fr->row[r] = co->row[graph->event[r].reads];
+	for (uint32_t e = 0; e < graph->events; e++) {
+		const struct event *event = &graph->event[e];
+
+		if (event->kind == EVENT_FENCE)
+			continue;
+		set_add(&work.at[event->location], e);
+		if (event->kind == EVENT_READ)
+			work.position[e] = work.position[event->reads];
 	}
-	*eco = *co;
-	for (uint32_t r = 0; r < graph->events; r++) {
-		set_or(&eco->row[r], &fr->row[r]);
-		if (graph->event[r].kind == EVENT_READ)
-			set_add(&eco->row[graph->event[r].reads], r);
-	}
-	close_relation(eco, graph->events);
 }
 
-static bool is_coherent(const struct graph *graph, const struct relation *hb,
-			const struct relation *eco)
+/* hb; eco? is irreflexive: what comes later by hb is not earlier in the
+ * modification order of its place, and a write is later than what was read or
+ * written before it. */
+static bool is_coherent(const struct graph *graph)
 {
-	if (!is_irreflexive(hb, graph->events) ||
-	    !is_irreflexive(eco, graph->events))
-		return false;
-	for (uint32_t a = 0; a < graph->events; a++) {
-		for (uint32_t b = 0; b < graph->events; b++) {
-			if (set_has(&hb->row[a], b) && set_has(&eco->row[b], a))
+	for (uint32_t b = 0; b < graph->events; b++) {
+		const struct event *event = &graph->event[b];
+		struct event_set earlier;
+
+		if (event->kind == EVENT_FENCE)
+			continue;
+		for (uint32_t i = 0; i < SET_WORDS; i++)
+			earlier.word[i] = work.before.row[b].word[i] &
+					  work.at[event->location].word[i];
+		FOR_EACH_IN(a, &earlier)
+		{
+			if (work.position[a] > work.position[b] ||
+			    (event->kind == EVENT_WRITE &&
+			     work.position[a] == work.position[b]))
 				return false;
 		}
 	}
@@ -317,12 +358,8 @@ static bool is_atomic(const struct graph *graph)
 	for (uint16_t w = 0; w < graph->events; w++) {
 		const struct event *write = &graph->event[w];
 
-		if (write->kind != EVENT_WRITE || !write->exclusive)
-			continue;
-		if (graph_position(graph, w) !=
-		    graph_position(graph,
-				   graph->event[read_of(graph, w)].reads) +
-			    1)
+		if (write->kind == EVENT_WRITE && write->exclusive &&
+		    work.position[w] != work.position[read_of(graph, w)] + 1)
 			return false;
 	}
 	return true;
@@ -338,168 +375,213 @@ static bool is_sc_fence(const struct event *event)
 	return is_sc(event) && event->kind == EVENT_FENCE;
 }
 
-static bool same_place(const struct event *a, const struct event *b)
+/* hb and program order the other way round. */
+static void make_after(const struct graph *graph)
 {
-	return a->kind != EVENT_FENCE && b->kind != EVENT_FENCE &&
-	       a->location == b->location;
-}
-
-/* sb | sb≠loc; hb; sb≠loc | hb=loc | co | fr */
-static void make_scb(const struct graph *graph, const struct relation *hb,
-		     const struct relation *co, const struct relation *fr,
-		     struct relation *scb)
-{
-	static struct relation apart; /* sb between different places */
-	uint32_t n = graph->events;
-
-	memset(&apart, 0, sizeof(apart));
-	for (uint32_t a = 0; a < n; a++) {
-		scb->row[a] = co->row[a];
-		set_or(&scb->row[a], &fr->row[a]);
-		for (uint32_t b = 0; b < n; b++) {
-			const struct event *ea = &graph->event[a];
-			const struct event *eb = &graph->event[b];
-
-			if (is_sb(ea, eb)) {
-				set_add(&scb->row[a], b);
-				if (!same_place(ea, eb))
-					set_add(&apart.row[a], b);
-			}
-			if (same_place(ea, eb) && set_has(&hb->row[a], b))
-				set_add(&scb->row[a], b);
-		}
-	}
-	for (uint32_t a = 0; a < n; a++) {
-		struct event_set reached = { { 0 } };
-
-		for (uint32_t b = 0; b < n; b++) {
-			if (set_has(&apart.row[a], b))
-				set_or(&reached, &hb->row[b]);
-		}
-		for (uint32_t b = 0; b < n; b++) {
-			if (set_has(&reached, b))
-				set_or(&scb->row[a], &apart.row[b]);
+	memset(&work.after, 0, sizeof(work.after));
+	memset(&work.sb_after, 0, sizeof(work.sb_after));
+	for (uint32_t b = 0; b < graph->events; b++) {
+		FOR_EACH_IN(a, &work.before.row[b])
+		{
+			set_add(&work.after.row[a], b);
+			if (is_sb(&graph->event[a], &graph->event[b]))
+				set_add(&work.sb_after.row[a], b);
 		}
 	}
 }
 
-/* All that lies behind the events of @from by @relation. */
-static struct event_set image(const struct relation *relation, uint32_t n,
-			      const struct event_set *from)
+/* Program order to other places; a fence is at none. */
+static struct event_set apart_from(const struct graph *graph, uint32_t a)
 {
-	struct event_set to = { { 0 } };
+	const struct event *event = &graph->event[a];
+	struct event_set set = work.sb_after.row[a];
 
-	for (uint32_t i = 0; i < n; i++) {
-		if (set_has(from, i))
-			set_or(&to, &relation->row[i]);
+	for (uint32_t i = 0; event->kind != EVENT_FENCE && i < SET_WORDS; i++)
+		set.word[i] &= ~work.at[event->location].word[i];
+	return set;
+}
+
+/* co and fr: to the writes after it, or after what it reads. */
+static void add_later_writes(const struct graph *graph, uint32_t a,
+			     struct event_set *set)
+{
+	const struct event *event = &graph->event[a];
+	const struct location *location = &graph->location[event->location];
+
+	if (event->kind == EVENT_FENCE)
+		return;
+	for (uint32_t n = work.position[a] + 1u; n < location->count; n++)
+		set_add(set, location->write[n]);
+}
+
+/* eco: those, and what reads them, or what it has written. */
+static void add_eco(const struct graph *graph, uint32_t a,
+		    struct event_set *set)
+{
+	const struct event *event = &graph->event[a];
+
+	if (event->kind == EVENT_FENCE)
+		return;
+	FOR_EACH_IN(b, &work.at[event->location])
+	{
+		if (work.position[b] > work.position[a] ||
+		    (event->kind == EVENT_WRITE && b != a &&
+		     work.position[b] == work.position[a]))
+			set_add(set, b);
 	}
-	return to;
+}
+
+/* sb | sb!=loc; hb; sb!=loc | hb=loc | co | fr, from @a */
+static struct event_set scb_from(const struct graph *graph, uint32_t a)
+{
+	const struct event *event = &graph->event[a];
+	struct event_set set = work.sb_after.row[a];
+	struct event_set apart = apart_from(graph, a), reached = { { 0 } };
+
+	for (uint32_t i = 0; event->kind != EVENT_FENCE && i < SET_WORDS; i++)
+		set.word[i] |= work.after.row[a].word[i] &
+			       work.at[event->location].word[i];
+	add_later_writes(graph, a, &set);
+	FOR_EACH_IN(b, &apart)
+	set_or(&reached, &work.after.row[b]);
+	FOR_EACH_IN(b, &reached)
+	{
+		apart = apart_from(graph, b);
+		set_or(&set, &apart);
+	}
+	return set;
+}
+
+/* hb | hb; eco; hb from the fence @a: psc_F, before it is cut to fences. */
+static struct event_set far_from(const struct graph *graph, uint32_t a)
+{
+	struct event_set set = work.after.row[a], eco = { { 0 } };
+
+	FOR_EACH_IN(b, &work.after.row[a])
+	add_eco(graph, b, &eco);
+	FOR_EACH_IN(b, &eco)
+	set_or(&set, &work.after.row[b]);
+	return set;
 }
 
 /* psc_base and psc_F from the SC event @a. */
 static struct event_set psc_from(const struct graph *graph, uint32_t a,
-				 const struct relation *hb,
-				 const struct relation *eco,
-				 const struct relation *scb)
+				 const struct event_set *sc)
 {
-	uint32_t n = graph->events;
 	bool fence = is_sc_fence(&graph->event[a]);
-	struct event_set from = { { 0 } }, to, far = { { 0 } };
+	struct event_set to = scb_from(graph, a), far = { { 0 } };
 	struct event_set result = { { 0 } };
 
-	set_add(&from, a);
 	if (fence) {
-		set_or(&from, &hb->row[a]);
-		far = image(eco, n, &hb->row[a]);
-		far = image(hb, n, &far);
-		set_or(&far, &hb->row[a]);
-	}
-	to = image(scb, n, &from);
-	for (uint32_t b = 0; b < n; b++) {
-		if (!is_sc(&graph->event[b]))
-			continue;
-		if (set_has(&to, b))
-			set_add(&result, b);
-		if (!is_sc_fence(&graph->event[b]))
-			continue;
-		if (fence && set_has(&far, b))
-			set_add(&result, b);
-		for (uint32_t y = 0; y < n; y++) {
-			if (set_has(&to, y) && set_has(&hb->row[y], b))
-				set_add(&result, b);
+		far = far_from(graph, a);
+		FOR_EACH_IN(x, &work.after.row[a])
+		{
+			struct event_set more = scb_from(graph, x);
+
+			set_or(&to, &more);
 		}
+	}
+	FOR_EACH_IN(b, sc)
+	{
+		bool found = set_has(&to, b);
+
+		if (!found && is_sc_fence(&graph->event[b])) {
+			found = fence && set_has(&far, b);
+			for (uint32_t i = 0; !found && i < SET_WORDS; i++)
+				found = (to.word[i] &
+					 work.before.row[b].word[i]) != 0;
+		}
+		if (found)
+			set_add(&result, b);
 	}
 	return result;
 }
 
-static bool is_sc_consistent(const struct graph *graph,
-			     const struct relation *hb,
-			     const struct relation *co,
-			     const struct relation *fr,
-			     const struct relation *eco)
+/* Is there a way round from @at?  @state: 1 on the way, 2 done. */
+static bool has_cycle(const struct relation *psc, uint32_t at, uint8_t *state)
 {
-	static struct relation scb, psc;
-	uint32_t found = 0;
-
-	for (uint32_t i = 0; i < graph->events; i++)
-		found += is_sc(&graph->event[i]);
-	if (found < 2)
-		return true;
-	make_scb(graph, hb, co, fr, &scb);
-	memset(&psc, 0, sizeof(psc));
-	for (uint32_t a = 0; a < graph->events; a++) {
-		if (is_sc(&graph->event[a]))
-			psc.row[a] = psc_from(graph, a, hb, eco, &scb);
+	if (state[at])
+		return state[at] == 1;
+	state[at] = 1;
+	FOR_EACH_IN(b, &psc->row[at])
+	{
+		if (has_cycle(psc, b, state))
+			return true;
 	}
-	close_relation(&psc, graph->events);
-	return is_irreflexive(&psc, graph->events);
+	state[at] = 2;
+	return false;
 }
 
-static bool races(const struct graph *graph, const struct relation *hb,
-		  uint32_t a, uint32_t b)
+static bool is_sc_consistent(const struct graph *graph)
+{
+	static struct relation psc;
+	uint8_t state[EXPLORE_EVENTS_MAX] = { 0 };
+	struct event_set sc = { { 0 } };
+	uint32_t found = 0;
+
+	for (uint32_t i = 0; i < graph->events; i++) {
+		if (is_sc(&graph->event[i])) {
+			set_add(&sc, i);
+			found++;
+		}
+	}
+	if (found < 2)
+		return true;
+	make_after(graph);
+	FOR_EACH_IN(a, &sc)
+	psc.row[a] = psc_from(graph, a, &sc);
+	FOR_EACH_IN(a, &sc)
+	{
+		if (has_cycle(&psc, a, state))
+			return false;
+	}
+	return true;
+}
+
+static bool is_racing(const struct graph *graph, uint32_t a, uint32_t b)
 {
 	const struct event *ea = &graph->event[a], *eb = &graph->event[b];
 
-	return same_place(ea, eb) &&
-	       (ea->order == ORDER_PLAIN || eb->order == ORDER_PLAIN) &&
-	       (ea->kind == EVENT_WRITE || eb->kind == EVENT_WRITE) &&
-	       !set_has(&hb->row[a], b) && !set_has(&hb->row[b], a);
+	return a != b && (ea->kind == EVENT_WRITE || eb->kind == EVENT_WRITE) &&
+	       !set_has(&work.before.row[a], b) &&
+	       !set_has(&work.before.row[b], a);
 }
-
-/* Large; one exploration at a time. */
-static struct relation hb;
 
 bool graph_happens_before(const struct graph *graph, uint32_t thread,
 			  uint32_t after, uint32_t other, uint32_t before)
 {
-	for (uint32_t a = 0; a < graph->events; a++) {
-		const struct event *ea = &graph->event[a];
+	uint16_t last;
 
-		if (ea->thread != thread || ea->index < after)
-			continue;
-		for (uint32_t b = 0; b < graph->events; b++) {
-			const struct event *eb = &graph->event[b];
-
-			if (eb->thread == other && eb->index < before &&
-			    set_has(&hb.row[a], b))
-				return true;
-		}
+	/* Who has come far: by the last event that came before. */
+	if (!before)
+		return false;
+	last = graph_find(graph, other, before - 1);
+	if (last == NO_EVENT)
+		return false;
+	FOR_EACH_IN(a, &work.before.row[last])
+	{
+		if (graph->event[a].thread == thread &&
+		    graph->event[a].index >= after)
+			return true;
 	}
 	return false;
 }
 
 enum verdict graph_check(const struct graph *graph, uint16_t racing[2])
 {
-	static struct relation co, fr, eco;
-
-	make_hb(graph, &hb);
-	make_eco(graph, &co, &fr, &eco);
-	if (!is_coherent(graph, &hb, &eco) || !is_atomic(graph) ||
-	    !is_sc_consistent(graph, &hb, &co, &fr, &eco))
+	make_hb(graph);
+	make_places(graph);
+	if (!is_atomic(graph) || !is_coherent(graph) ||
+	    !is_sc_consistent(graph))
 		return GRAPH_INCONSISTENT;
 	for (uint32_t a = 0; a < graph->events; a++) {
-		for (uint32_t b = 0; b < a; b++) {
-			if (races(graph, &hb, b, a)) {
+		const struct event *event = &graph->event[a];
+
+		if (event->kind == EVENT_FENCE || event->order != ORDER_PLAIN)
+			continue;
+		FOR_EACH_IN(b, &work.at[event->location])
+		{
+			if (is_racing(graph, a, b)) {
 				racing[0] = (uint16_t)b;
 				racing[1] = (uint16_t)a;
 				return GRAPH_RACE;

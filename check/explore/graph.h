@@ -9,6 +9,7 @@
 #include "explore.h"
 
 #define LOCATIONS_MAX 64
+#define WRITES_MAX 48 /* of a location */
 #define NO_EVENT UINT16_MAX
 #define SET_WORDS ((EXPLORE_EVENTS_MAX + 63) / 64)
 
@@ -41,7 +42,7 @@ struct location {
 	uint32_t nbytes;
 	/* Its writes in modification order; the first is the initial one. */
 	uint16_t count;
-	uint16_t write[EXPLORE_EVENTS_MAX];
+	uint16_t write[WRITES_MAX];
 };
 
 struct graph {

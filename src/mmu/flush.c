@@ -39,17 +39,12 @@
 
 #include "base/clock.h"
 #include "base/pause_point.h"
+#include "base/relax.h"
+#include "base/self.h"
 #include "mmu/mmu_internal.h"
 
 #define SPINS 8u
 #define GENERATION_LAST 510u /* 511 is "outside" */
-
-static void relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#endif
-}
 
 static void futex_wake(_Atomic uint32_t *word)
 {
@@ -109,8 +104,7 @@ void mmu_vcpu_acknowledge(struct mmu_vcpu *vcpu)
 void mmu_vcpu_into_guest(struct mmu_vcpu *vcpu)
 {
 	/* Relaxed: only to recognise ourselves in a flush. */
-	atomic_store_explicit(&vcpu->owner, (uintptr_t)pthread_self(),
-			      memory_order_relaxed);
+	atomic_store_explicit(&vcpu->owner, tide_self(), memory_order_relaxed);
 	/* ACQ_REL(guest.enter) pairs with ACQ_REL(guest.request) */
 	(void)atomic_fetch_or_explicit(&vcpu->public.state, TIDE_VCPU_IN_GUEST,
 				       memory_order_acq_rel);
@@ -152,7 +146,7 @@ static int wait_for(struct mmu_vcpu *vcpu, uint32_t before,
 		if (acknowledged(before, state))
 			return 0;
 		if (spins < SPINS) {
-			relax();
+			tide_relax();
 			continue;
 		}
 		now_ns = tide_now_ns();
@@ -183,7 +177,7 @@ static bool request(struct mmu_vcpu *vcpu, uint32_t *ret_before)
 		return false;
 	/* Relaxed: nobody but we can have stored our own name there. */
 	if (atomic_load_explicit(&vcpu->owner, memory_order_relaxed) ==
-	    (uintptr_t)pthread_self()) {
+	    tide_self()) {
 		mmu_vcpu_acknowledge(vcpu);
 		return false;
 	}
