@@ -8,12 +8,13 @@
  *
  *   shadow                                device
  *   count the table (track.count)         write (the data)
- *   fence           (track.fence)         fence (track.written)
  *   read the table's entries              count? (track.look)
  *
- * At least one of the two sees the other (store buffering, K22): either the
- * entries are read with the data in them, or the device sees the count and
- * takes the lock, where the shadow is made to follow.
+ * One of the two must see the other (store buffering, K22).  KVM has a full
+ * barrier on each side.  Here both sides change the counter, the device by
+ * adding nothing, so that one comes after the other: if the device is second
+ * it sees the count and takes the lock, where the shadow is made to follow; if
+ * it is first its data is there when the entries are read.
  */
 #include <errno.h>
 #include <string.h>
@@ -161,12 +162,9 @@ static int write_page(struct tide_mmu *mmu, uint64_t gpa, const uint8_t *from,
 	if (place.backed)
 		backing_page_dirty(mmu->config.backing, ref.pfn);
 	mmu_mark_dirty(mmu, NULL, place.slot, place.page);
-	/* SEQ_CST(track.written) pairs with SEQ_CST(track.fence) */
-	atomic_thread_fence(memory_order_seq_cst);
-	/* SEQ_CST(track.look) pairs with SEQ_CST(track.count) and
-	 * SEQ_CST(track.uncount) */
-	tables = atomic_load_explicit(&mmu->indirect_pages,
-				      memory_order_seq_cst);
+	/* ACQ_REL(track.look) pairs with ACQ_REL(track.count) */
+	tables = atomic_fetch_add_explicit(&mmu->indirect_pages, 0,
+					   memory_order_acq_rel);
 	place_put(mmu, &ref);
 	if (tables)
 		mmu_follow_write(mmu, 0, gpa, (uint32_t)nbytes);

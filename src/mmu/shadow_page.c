@@ -25,7 +25,7 @@
  * Synchronisation
  *   gfns.set    the gfn of a leaf, before the leaf -> gfns.get.  The leaf is
  *               published after it and read before it.
- *   track.count, track.fence   see host_page.c: track.look
+ *   track.count   a table is tracked -> track.look in host_page.c
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -173,22 +173,19 @@ static void track(struct tide_mmu *mmu, const struct shadow_page *sp, bool on)
 		assert(slot->track[sp->gfn - base] && block->tracked);
 		if (!--slot->track[sp->gfn - base])
 			block->tracked--;
-		/* SEQ_CST(track.uncount) pairs with SEQ_CST(track.look):
-		 * nothing hangs on it; a count too high costs a lock. */
+		/* Relaxed: nothing hangs on it; a count too high costs a
+		 * lock. */
 		(void)atomic_fetch_sub_explicit(&mmu->indirect_pages, 1,
-						memory_order_seq_cst);
+						memory_order_relaxed);
 		return;
 	}
 	if (!slot->track[sp->gfn - base]++)
 		block->tracked++;
-	/* SEQ_CST(track.count) pairs with SEQ_CST(track.look): a writer that
+	/* ACQ_REL(track.count) pairs with ACQ_REL(track.look): a writer that
 	 * does not go through the mmu_lock either sees the count, or its data
-	 * is there when the table's entries are read, after the fence (K22).
-	 */
+	 * is there when the table's entries are read (K22). */
 	(void)atomic_fetch_add_explicit(&mmu->indirect_pages, 1,
-					memory_order_seq_cst);
-	/* SEQ_CST(track.fence) pairs with SEQ_CST(track.written) */
-	atomic_thread_fence(memory_order_seq_cst);
+					memory_order_acq_rel);
 	mmu_protect_table(mmu, slot, sp->gfn);
 }
 
