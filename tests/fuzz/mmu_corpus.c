@@ -238,7 +238,11 @@ static void write_guest(uint32_t number)
 	(void)snprintf(name, sizeof(name), "guest-%02u", number);
 	script.out = output_open(directory, name);
 	put(&script, setup, 1);
-	put(&script, 4 | random_below(&script.seed, 4), 1);
+	/* A ring that is full, or nearly so, after 192 entries. */
+	put(&script,
+	    4 | random_below(&script.seed, 4) |
+		    (16 + random_below(&script.seed, 9)) << 3,
+	    1);
 	count = OPS_MIN + random_below(&script.seed, 100);
 	for (uint64_t i = 0; i < count; i++)
 		put_op(&script);

@@ -279,6 +279,17 @@ static void build_window(struct rig *rig, bool sv39)
 	}
 }
 
+/* So many entries in its ring that little is left until it is full. */
+static void fill_ring(struct rig *rig, uint32_t count)
+{
+	struct rig_access access = { .op = RIG_STORE, .nbytes = 8 };
+
+	for (uint32_t i = 0; i < count; i++) {
+		access.gva = (MMU_FUZZ_FILL_GFN + i) * TIDE_PAGE_SIZE;
+		(void)rig_access(rig, 0, &access, NULL);
+	}
+}
+
 static struct rig *set_up(struct walk_input *input)
 {
 	uint8_t setup = input_byte(input), log = input_byte(input);
@@ -297,6 +308,8 @@ static struct rig *set_up(struct walk_input *input)
 	if (setup & MMU_FUZZ_FEW_TABLES)
 		config.mmu.table_pages_max = 64;
 	rig = rig_create(&config);
+	if (config.ring && config.log)
+		fill_ring(rig, (log >> 3) * 8u);
 	if (setup & MMU_FUZZ_WINDOW)
 		build_window(rig, setup & MMU_FUZZ_SV39);
 	return rig;

@@ -3,7 +3,8 @@
  * mmu_ops.h - what an input of mmu_fuzz.c can ask for
  *
  * An input begins with a byte of enum mmu_fuzz_setup bits and one of manual
- * protect (bits 0 and 1) and of logging from the beginning (bit 2); then
+ * protect (bits 0 and 1), of logging from the beginning (bit 2) and of how full
+ * the ring of vCPU 0 is by then (bits 3 to 7, eights of entries); then
  * operations.  An operation's byte has the vCPU in bit 7.
  *
  * A place is a page of MMU_FUZZ_TABLES in bits 5 to 7 and one of its first or
@@ -16,6 +17,7 @@
 
 /* Pages of the big slot where entries are put. */
 #define MMU_FUZZ_TABLES 8u
+#define MMU_FUZZ_FILL_GFN 300u
 #define MMU_FUZZ_WINDOW_GVA 0xffffffffffc00000ull
 
 enum mmu_fuzz_setup {

@@ -60,8 +60,28 @@ static void note_written(struct rig *rig, uint64_t gpa)
 	struct rig_slot *slot = slot_at(rig, gpa, &page);
 
 	assert(slot && !(slot->flags & MMU_REGION_READONLY));
-	if (slot->flags & MMU_REGION_LOG)
-		slot->written[page] = 1;
+	assert(rig->pending_count < 64);
+	rig->pending[rig->pending_count].slot = slot;
+	rig->pending[rig->pending_count++].page = page;
+}
+
+static bool logged(const struct rig_slot *slot)
+{
+	return slot->present && (slot->flags & MMU_REGION_LOG);
+}
+
+/* The call is made.  @full: it was stopped by a full ring, which was emptied;
+ * what it had written by then has been told, the rest has not, and which is
+ * which nobody knows. */
+static void settle(struct rig *rig, bool full)
+{
+	for (uint32_t i = 0; i < rig->pending_count; i++) {
+		struct rig_slot *slot = rig->pending[i].slot;
+
+		if (!full && logged(slot))
+			slot->written[rig->pending[i].page] = 1;
+	}
+	rig->pending_count = 0;
 }
 
 /* The model's look at an entry. */
@@ -196,11 +216,6 @@ static void found_entry(void *opaque, uint32_t slot, uint64_t offset)
 		rig->slot[slot].reported[offset] = 1;
 	else
 		assert(rig->log_is_void);
-}
-
-static bool logged(const struct rig_slot *slot)
-{
-	return slot->present && (slot->flags & MMU_REGION_LOG);
 }
 
 /* The bitmap beside the rings, with the writes of no vCPU. */
@@ -392,6 +407,7 @@ int rig_access(struct rig *rig, uint32_t vcpu, const struct rig_access *access,
 	bool atomic = access->op == RIG_CMPXCHG || access->op == RIG_FETCH_ADD;
 	uint64_t value = 0, old;
 	struct outlook outlook;
+	bool full = false;
 	int ret;
 
 	go_inside(rig, vcpu);
@@ -407,17 +423,20 @@ int rig_access(struct rig *rig, uint32_t vcpu, const struct rig_access *access,
 		ret = perform(rig->vcpu[vcpu], access, &value);
 		if (ret != TIDE_EXIT_RING_FULL)
 			break;
+		full = true;
 		rig->inside[vcpu] = false;
 		go_inside(rig, vcpu);
 		if (rig->stuck)
 			return 0;
 	}
 	assert(ret >= 0);
+	settle(rig, full);
 	if (ret || outlook.reason) {
 		expect_exit(rig, vcpu, ret, &outlook, what);
 		return ret;
 	}
 	old = apply(rig, &outlook, access);
+	settle(rig, false);
 	assert(access->op == RIG_STORE || value == old);
 	rig->done++;
 	if (ret_value)
@@ -455,6 +474,7 @@ static int block(struct rig *rig, uint32_t vcpu, uint64_t gva, size_t nbytes,
 	static uint8_t other[BLOCK_MAX];
 	size_t done = 0, expected;
 	struct outlook outlook;
+	bool full = false;
 	int ret;
 
 	assert(nbytes <= BLOCK_MAX);
@@ -479,12 +499,14 @@ static int block(struct rig *rig, uint32_t vcpu, uint64_t gva, size_t nbytes,
 			done += at;
 			break;
 		}
+		full = true;
 		rig->inside[vcpu] = false;
 		go_inside(rig, vcpu);
 		if (rig->stuck)
 			return 0;
 	}
 	assert(ret >= 0);
+	settle(rig, full);
 	assert(done == expected);
 	if (!write)
 		assert(!memcmp(data, other, done));
@@ -568,6 +590,7 @@ int rig_device_write(struct rig *rig, uint64_t gpa, const void *data,
 		}
 		*mirror_at(rig, gpa + i) = bytes[i];
 		note_written(rig, gpa + i);
+		settle(rig, false);
 	}
 	assert(ret == expected);
 	return ret;

@@ -76,6 +76,12 @@ struct rig {
 	} shown[8];
 	uint32_t shown_count;
 	uint64_t rom_word[8]; /* copies, so that nothing is set in them */
+	/* Pages that the call that is being made writes. */
+	struct {
+		struct rig_slot *slot;
+		uint64_t page;
+	} pending[64];
+	uint32_t pending_count;
 	/* What happened; for tests that want to know that it did. */
 	uint64_t done, faults, mmios, full, invented;
 };
