@@ -26,7 +26,7 @@ struct backing_notifier {
 	 * cases. */
 	int (*invalidate_start)(void *opaque, uint64_t host, uint64_t npages);
 	void (*invalidate_end)(void *opaque, uint64_t host, uint64_t npages);
-	/* The contents of these pages changed: mark them. */
+	/* The contents of these pages changed, between start and end. */
 	void (*written)(void *opaque, uint64_t host, uint64_t npages);
 };
 

@@ -9,9 +9,9 @@
  * start and end, begins again (I17).  Slots do not change in between (I18).
  *
  * Dropping a mapping neither marks the page nor clears its mark: its contents
- * stay as they are for the guest.
+ * stay as they are for the guest.  A page that is discarded has other contents:
+ * what it was as a guest's table is forgotten, too.
  */
-#include "base/rcu.h"
 #include "mmu/mmu_internal.h"
 
 /* The part of the slot's pages that [host, host + npages pages) covers. */
@@ -32,7 +32,7 @@ static bool overlap(const struct mmu_slot *slot, uint64_t host, uint64_t npages,
 	return true;
 }
 
-/* Every slot with one of these pages; under RCU or the mmu_lock. */
+/* Every slot with one of these pages; under the mmu_lock. */
 static void
 for_each_overlap(struct tide_mmu *mmu, uint64_t host, uint64_t npages,
 		 void (*act)(struct tide_mmu *mmu, struct mmu_slot *slot,
@@ -94,20 +94,27 @@ static void invalidate_end(void *opaque, uint64_t host, uint64_t npages)
 	tide_lock_release(&mmu->mmu_lock);
 }
 
-static void mark_pages(struct tide_mmu *mmu, struct mmu_slot *slot,
-		       uint64_t first, uint64_t count)
+static void follow_and_mark(struct tide_mmu *mmu, struct mmu_slot *slot,
+			    uint64_t first, uint64_t count)
 {
-	for (; count; count--)
-		mmu_mark_dirty(mmu, NULL, slot, first++);
+	for (uint64_t page = first; page < first + count; page++) {
+		if (slot->track[page])
+			sp_guest_wrote(mmu, slot->address_space,
+				       slot->base_gfn + page, 0,
+				       TIDE_PAGE_SIZE);
+		mmu_mark_dirty(mmu, NULL, slot, page);
+	}
 }
 
+/* Written, then followed, then marked, as by a device.  A flush that fails is
+ * owed, as in emulate.c. */
 static void written(void *opaque, uint64_t host, uint64_t npages)
 {
 	struct tide_mmu *mmu = opaque;
 
-	tide_rcu_lock();
-	for_each_overlap(mmu, host, npages, mark_pages);
-	tide_rcu_unlock(&mmu->rcu_tag);
+	tide_lock_acquire(&mmu->mmu_lock);
+	for_each_overlap(mmu, host, npages, follow_and_mark);
+	(void)mmu_unlock_flush(mmu);
 }
 
 const struct backing_notifier mmu_notifier = {
