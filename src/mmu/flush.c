@@ -13,8 +13,9 @@
  * loading the other (store buffering; reference F11).
  *
  * A vCPU acknowledges at a safe point, in the same word, where it also counts
- * that it did, after it has made its TLB's entries invalid.  What it did before is visible to whoever sees the
- * acknowledgement: its writes, and its entries in logs.
+ * that it did, after it has made its TLB's entries invalid.  What it did before
+ * is visible to whoever sees the acknowledgement: its writes, and its entries in
+ * logs.
  *
  * The waiter spins a little and then sleeps on the word (futex), since on a
  * full machine the vCPU that it waits for may need this CPU.
@@ -133,6 +134,15 @@ static bool acknowledged(uint32_t before, uint32_t state)
 	       (state ^ before) >= VCPU_ACK;
 }
 
+/* UINT64_MAX: never. */
+static uint64_t deadline_of(const struct tide_mmu *mmu, uint64_t begin_ns)
+{
+	uint64_t timeout_ns = mmu->config.flush_timeout_ns;
+
+	return timeout_ns < UINT64_MAX - begin_ns ? begin_ns + timeout_ns
+						  : UINT64_MAX;
+}
+
 static int wait_for(struct mmu_vcpu *vcpu, uint32_t before,
 		    uint64_t deadline_ns)
 {
@@ -238,7 +248,7 @@ int mmu_flush(struct tide_mmu *mmu)
 	tide_pause("flush.requested");
 	for (uint32_t i = 0; i < waits; i++) {
 		int ret = wait_for(wait[i], before[i],
-				   begin_ns + mmu->config.flush_timeout_ns);
+				   deadline_of(mmu, begin_ns));
 
 		if (!err)
 			err = ret;

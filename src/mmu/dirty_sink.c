@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mark.c - where a write is written down: the one sink of the MMU
+ * dirty_sink.c - where a write is written down: the one sink of the MMU
  *
  * A vCPU's write goes to its ring, if there are rings; everybody else's, and
  * everybody's without rings, to the slot's bitmap (mark_page_dirty_in_slot).
