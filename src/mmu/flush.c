@@ -14,8 +14,7 @@
  *
  * A vCPU acknowledges at a safe point, in the same word, where it also counts
  * that it did, after it has made its TLB's entries invalid.  What it did before
- * is visible to whoever sees the acknowledgement: its writes, and its entries in
- * logs.
+ * is visible to whoever sees that: its writes, and its entries in logs.
  *
  * The waiter spins a little and then sleeps on the word (futex), since on a
  * full machine the vCPU that it waits for may need this CPU.
