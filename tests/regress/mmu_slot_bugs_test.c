@@ -242,6 +242,71 @@ static void test_k25_walk(void **state)
 	}
 }
 
+static void run_log(void *opaque)
+{
+	struct change *change = opaque;
+
+	/* npages: the flags. */
+	change->result = mrig_flags(change->rig, 0, (uint32_t)change->npages);
+}
+
+/* A fast page fault that has seen no log, and is about to commit, while
+ * logging comes on: nothing counts as protected before it is over (I10). */
+static void test_log_on_waits(void **state)
+{
+	struct mrig rig;
+	struct access store;
+	struct actor writer, logger;
+	struct change on = { .rig = &rig, .npages = MMU_REGION_LOG };
+
+	(void)state;
+	mrig_create(&rig, &plain);
+	mrig_store(rig.vcpu[0], PAGE(3), 1);
+	(void)mrig_get(&rig, 0);
+	/* Too small for large leaves: it stays as GET left it. */
+	assert_int_equal(mrig_flags(&rig, 0, 0), 0);
+	store = (struct access){ rig.vcpu[0], PAGE(3), 2, -1 };
+	actor_start(&writer, "fast_fault.commit", run_store, &store);
+	actor_begin(&logger, NULL, run_log, &on);
+	for (int i = 0; i < 1000; i++)
+		(void)sched_yield();
+	assert_false(actor_has_ended(&logger));
+	actor_end(&writer);
+	actor_end(&logger);
+	assert_int_equal(store.result, 0);
+	assert_int_equal(on.result, 0);
+	(void)mrig_get(&rig, 0);
+	mrig_store(rig.vcpu[0], PAGE(3), 3);
+	MRIG_EXPECT(&rig, 0, 3);
+	mrig_destroy(&rig);
+}
+
+/* A mark on its way while logging goes off: the log is there until it is made.
+ * Fails, and AddressSanitizer says so, when the log goes first. */
+static void test_log_off_waits(void **state)
+{
+	struct mrig rig;
+	struct access store;
+	struct actor writer, logger;
+	struct change off = { .rig = &rig };
+
+	(void)state;
+	mrig_create(&rig, &plain);
+	mrig_store(rig.vcpu[0], PAGE(3), 1);
+	(void)mrig_get(&rig, 0);
+	store = (struct access){ rig.vcpu[0], PAGE(3), 2, -1 };
+	actor_start(&writer, "fast_fault.claimed", run_store, &store);
+	actor_begin(&logger, NULL, run_log, &off);
+	for (int i = 0; i < 1000; i++)
+		(void)sched_yield();
+	assert_false(actor_has_ended(&logger));
+	actor_end(&writer);
+	actor_end(&logger);
+	assert_int_equal(store.result, 0);
+	assert_int_equal(off.result, 0);
+	mrig_destroy(&rig);
+}
+
 /* Fails when what was resolved before the host took it back is mapped (I17),
  * though nothing is under way any more. */
 static void test_invalidated(void **state)
@@ -389,6 +454,10 @@ int main(int argc, char **argv)
 		CLAIM("K25 nor of what it is taking back", test_invalidating),
 		CLAIM("K26 slots wait for the end of an invalidation",
 		      test_k26),
+		CLAIM("logging is on when nobody acts on its absence",
+		      test_log_on_waits),
+		CLAIM("a log stays until the last mark in it is made",
+		      test_log_off_waits),
 		CLAIM("bits move with their slot, and go with it",
 		      test_bits_move),
 		CLAIM("what the host does to a frame is no write",
