@@ -528,6 +528,27 @@ enum mmu_fault_result mmu_slow_fault(struct mmu_vcpu *vcpu,
 	}
 }
 
+/* A walk that changes nothing.  It may wait for the backing, whose lock's
+ * holder may be waiting for the vCPU: so not in guest mode. */
+static int walk_outside(struct work *work)
+{
+	struct mmu_vcpu *vcpu = work->vcpu;
+	/* Relaxed: this thread's own bit. */
+	bool inside = atomic_load_explicit(&vcpu->public.state,
+					   memory_order_relaxed) &
+		      TIDE_VCPU_IN_GUEST;
+	int ret;
+
+	if (inside)
+		mmu_vcpu_out_of_guest(vcpu);
+	ret = guest_walk(vcpu->format, &walk_ops, work, vcpu->paging.root,
+			 vcpu->paging.flags, work->fault->gva,
+			 work->fault->what, false, &work->walk);
+	if (inside)
+		mmu_vcpu_into_guest(vcpu);
+	return ret;
+}
+
 int tide_vcpu_translate(struct tide_vcpu *public, uint64_t gva,
 			enum tide_access access, uint64_t *ret_gpa)
 {
@@ -542,9 +563,7 @@ int tide_vcpu_translate(struct tide_vcpu *public, uint64_t gva,
 		return -EINVAL;
 	work.walk.gfn = gva >> TIDE_PAGE_SHIFT;
 	if (vcpu->format)
-		ret = guest_walk(vcpu->format, &walk_ops, &work,
-				 vcpu->paging.root, vcpu->paging.flags, gva,
-				 access, false, &work.walk);
+		ret = walk_outside(&work);
 	if (ret == TIDE_EXIT_GUEST_FAULT || ret == -EFAULT) {
 		(void)exit_guest_fault(&work);
 		return TIDE_EXIT_GUEST_FAULT;
