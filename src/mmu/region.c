@@ -3,12 +3,12 @@
  * region.c - KVM_SET_USER_MEMORY_REGION: slots come, go, move, change flags
  *
  * The checks are KVM's, in KVM's order (reference 1.2).  Under slots_lock; what
- * vCPUs see changes under the mmu_lock: a new table and one more on the
- * generation, and in the same breath every mapping of a slot that goes or
- * moves is dropped, and every shadow of a guest table that lies in it.  Then
- * a flush; if that fails, everything as it was.  Then a grace period for those
- * who found the slot in the old table: a fast page fault may be marking in it
- * (K1, K25).
+ * vCPUs see changes in one hold of the mmu_lock: every mapping of a slot that
+ * goes or moves is dropped, and every shadow of a guest table that lies in it;
+ * a flush; and only if that succeeds, a new table and one more on the
+ * generation, so that nobody finds a slot gone that stays.  Then a grace period
+ * for those who found the slot in the old table: a fast page fault may be
+ * marking in it (K1, K25).
  *
  * Logging on.  The flag first; a grace period, after which nobody acts on its
  * absence (I10); then large leaves are split and every leaf is protected, with
@@ -112,12 +112,11 @@ static int replace(struct tide_mmu *mmu, struct mmu_slot *slot, uint64_t gfn)
 	lock_for_slots(mmu);
 	zap_tables_in(mmu, slot);
 	mmu_zap_pages(mmu, slot, 0, slot->npages);
-	unused = mmu_table_publish(mmu, slot->address_space, table);
 	mmu->need_flush = false;
 	err = mmu_flush(mmu);
-	if (err)
-		unused = mmu_table_publish(mmu, slot->address_space, unused);
-	else if (gfn != NO_GFN)
+	unused = err ? table
+		     : mmu_table_publish(mmu, slot->address_space, table);
+	if (!err && gfn != NO_GFN)
 		slot->base_gfn = gfn;
 	tide_lock_release(&mmu->mmu_lock);
 	tide_rcu_wait(&mmu->rcu_tag);
