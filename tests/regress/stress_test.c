@@ -58,6 +58,9 @@
 #define TABLES_GVA 0xc0000000ull
 #define WINDOW_GVA 0x100000000ull
 #define WINDOWS 8u /* of each vCPU */
+/* One more, which the device changes: to shared page n for its nth change. */
+#define DEVICE_WINDOW (CPUS_MAX * WINDOWS)
+#define NUMBER_AT 256u /* in a shared page: which one it is, plus 1 */
 
 #define DEVICE CPUS_MAX /* an owner, as the vCPUs are */
 _Static_assert((CPUS_MAX + 1) * BIG_OWN <= BIG_PAGES, "everybody's part");
@@ -82,8 +85,10 @@ struct world {
 	uint8_t *big, *tables, *dummy;
 	uint64_t window_entry[CPUS_MAX]; /* gpa of the first one's entry */
 	uint64_t root[CPUS_MAX];
-	_Atomic uint32_t running; /* vCPUs */
-	struct mrig rig;	  /* for the tables' builder */
+	uint64_t device_entry; /* gpa, in the first set of tables; 0: none */
+	_Atomic uint64_t begun, done; /* the device's changes of it */
+	_Atomic uint32_t running;     /* vCPUs */
+	struct mrig rig;	      /* for the tables' builder */
 };
 
 static struct world world;
@@ -358,6 +363,37 @@ static void do_window(struct cpu *cpu)
 		wrong(cpu, "window", gva);
 }
 
+static uint64_t count_of(const _Atomic uint64_t *count)
+{
+	/* SEQ_CST(test.count) pairs with SEQ_CST(test.counted) */
+	return atomic_load_explicit(count, memory_order_seq_cst);
+}
+
+static void set_count(_Atomic uint64_t *count, uint64_t value)
+{
+	/* SEQ_CST(test.counted) pairs with SEQ_CST(test.count) */
+	atomic_store_explicit(count, value, memory_order_seq_cst);
+}
+
+/* Through the window that the device changes: what it shows now, or showed
+ * since we began to look. */
+static void do_device_window(struct cpu *cpu)
+{
+	uint64_t gva = WINDOW_GVA + DEVICE_WINDOW * TIDE_PAGE_SIZE + NUMBER_AT;
+	uint64_t first = count_of(&world.done), last, value;
+
+	if (!cpu->paged || !world.device_entry || !first ||
+	    world.root[cpu->number] != world.root[0])
+		return;
+	while (again(cpu, tide_vcpu_load(cpu->vcpu, gva, 8, &value)))
+		;
+	last = count_of(&world.begun);
+	while (first <= last && first % RAM_SHARED + 1 != value)
+		first++;
+	if (first > last)
+		wrong(cpu, "page of the device", gva);
+}
+
 /* The slot that comes and goes: an access is made or is a device's. */
 static void do_dummy(struct cpu *cpu)
 {
@@ -404,6 +440,8 @@ static void do_something(struct cpu *cpu)
 		do_cmpxchg(cpu);
 	else if (what < 96)
 		do_window(cpu);
+	else if (what < 98)
+		do_device_window(cpu);
 	else if (what < 99)
 		do_dummy(cpu);
 	else if (world.setup.mode != TIDE_PAGING_NONE)
@@ -529,6 +567,23 @@ static void device_writes(struct device *device)
 	assert(!err);
 }
 
+static uint64_t shared_gpa(uint64_t number)
+{
+	return MRIG_GPA(RAM_GFN + RAM_PAGES - RAM_SHARED + number % RAM_SHARED);
+}
+
+static void device_changes_window(struct device *device)
+{
+	uint64_t number = count_of(&world.begun) + 1;
+	uint64_t entry = tables_leaf(world.setup.mode, shared_gpa(number), 1,
+				     (uint32_t)next_random(&device->random, 2) *
+					     PTE_CLEAN);
+
+	set_count(&world.begun, number);
+	assert(!tide_mmu_write(world.mmu, world.device_entry, &entry, 8));
+	set_count(&world.done, number);
+}
+
 static void run_device(void *opaque)
 {
 	struct device *device = opaque;
@@ -537,6 +592,8 @@ static void run_device(void *opaque)
 		uint64_t page = next_random(&device->random, RAM_OWN);
 
 		device_writes(device);
+		if (world.device_entry)
+			device_changes_window(device);
 		if (next_random(&device->random, 8))
 			continue;
 		assert(!tide_backing_discard(world.backing,
@@ -664,6 +721,8 @@ static void create_tables(uint32_t set)
 	entry = tables_map(&tables, WINDOW_GVA, MRIG_GPA(RAM_GFN), 1, 0);
 	assert_true(tables.next <=
 		    MRIG_GPA(TABLES_GFN + (set + 1) * TABLES_EACH));
+	if (!set)
+		world.device_entry = entry + 8ull * DEVICE_WINDOW;
 	for (uint32_t i = 0; i < CPUS_MAX; i++) {
 		if (!world.setup.shared_tables && i != set)
 			continue;
@@ -743,6 +802,14 @@ static void create(const struct setup *setup)
 	world.tables = memory(TABLES_PAGES);
 	world.dummy = memory(DUMMY_PAGES);
 	create_mmu();
+	for (uint64_t i = 0; i < RAM_SHARED; i++) {
+		uint64_t number = i + 1;
+
+		assert_int_equal(tide_mmu_write(world.mmu,
+						shared_gpa(i) + NUMBER_AT,
+						&number, 8),
+				 0);
+	}
 	for (uint32_t i = 0; i < (setup->shared_tables ? 1 : setup->cpus);
 	     i++) {
 		if (setup->mode != TIDE_PAGING_NONE)
