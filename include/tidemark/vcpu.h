@@ -156,7 +156,7 @@ struct tide_vcpu {
 TIDE_API TIDE_MUST_CHECK int tide_vcpu_create(struct tide_mmu *mmu,
 					      struct tide_vcpu **ret_vcpu);
 /** tide_vcpu_destroy() - outside guest mode (asserted).  NULL is fine.  What
- * its dirty ring still holds must have been harvested, or is lost. */
+ * its dirty ring still holds goes to the bitmaps of the slots. */
 TIDE_API void tide_vcpu_destroy(struct tide_vcpu *vcpu);
 
 /**

@@ -244,3 +244,26 @@ uint32_t tide_ring_reset(struct tide_ring *ring, uint32_t max,
 		rearm(opaque, batch.slot, batch.offset, batch.mask);
 	return n;
 }
+
+void tide_ring_leftover(const struct tide_ring *ring,
+			void (*found)(void *opaque, uint32_t slot,
+				      uint64_t offset),
+			void *opaque)
+{
+	/* Relaxed: nobody else is here. */
+	uint32_t index =
+		atomic_load_explicit(&ring->reset_index, memory_order_relaxed);
+
+	for (uint32_t n = tide_ring_used(ring); n; n--) {
+		const struct tide_ring_entry *entry = entry_at(ring, index++);
+
+		/* Relaxed: as above. */
+		uint32_t slot = atomic_load_explicit(&entry->slot,
+						     memory_order_relaxed);
+
+		/* Relaxed: as above. */
+		found(opaque, slot,
+		      atomic_load_explicit(&entry->offset,
+					   memory_order_relaxed));
+	}
+}

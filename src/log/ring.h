@@ -77,4 +77,11 @@ uint32_t tide_ring_reset(struct tide_ring *ring, uint32_t max,
 				       uint64_t offset, uint64_t mask),
 			 void *opaque);
 
+/* Hands every entry to @found that is not invalidated yet, harvested or not,
+ * and leaves them; push, collect and reset are over. */
+void tide_ring_leftover(const struct tide_ring *ring,
+			void (*found)(void *opaque, uint32_t slot,
+				      uint64_t offset),
+			void *opaque);
+
 #endif

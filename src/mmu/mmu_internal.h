@@ -334,7 +334,7 @@ void mmu_zap_pages(struct tide_mmu *mmu, struct mmu_slot *slot, uint64_t first,
 void mmu_split_block(struct tide_mmu *mmu, struct mmu_slot *slot,
 		     struct mmu_block *block);
 
-/* dirty_sink.c: under RCU or mmu_lock */
+/* dirty_sink.c: under RCU, mmu_lock or slots_lock */
 /* @vcpu: whose write it is, on its thread; NULL: the host's or a device's. */
 void mmu_mark_dirty(struct tide_mmu *mmu, struct mmu_vcpu *vcpu,
 		    struct mmu_slot *slot, uint64_t page);

@@ -117,6 +117,30 @@ static void drop_root(struct mmu_vcpu *vcpu)
 	tide_lock_release(&mmu->mmu_lock);
 }
 
+/* An entry of a ring that goes; its memory is not trusted. */
+static void mark_leftover(void *opaque, uint32_t name, uint64_t offset)
+{
+	struct tide_mmu *mmu = opaque;
+	struct mmu_slot *slot;
+
+	if (name >> 16 >= MMU_ADDRESS_SPACES || (name & 0xffff) >= MMU_SLOT_IDS)
+		return;
+	slot = mmu->slots[name >> 16][name & 0xffff];
+	if (slot && offset < slot->npages)
+		mmu_mark_dirty(mmu, NULL, slot, offset);
+}
+
+/* Its pages are writable, also for other vCPUs, and only a RESET of its ring
+ * would change that.  So they move to the bitmaps, whose GET protects them. */
+static void drop_ring(struct mmu_vcpu *vcpu)
+{
+	if (!vcpu->has_ring)
+		return;
+	tide_ring_leftover(&vcpu->ring, mark_leftover, vcpu->mmu);
+	tide_ring_fini(&vcpu->ring);
+	vcpu->has_ring = false;
+}
+
 void tide_vcpu_destroy(struct tide_vcpu *public)
 {
 	struct mmu_vcpu *vcpu = mmu_vcpu_of(public);
@@ -128,9 +152,7 @@ void tide_vcpu_destroy(struct tide_vcpu *public)
 	assert(!(state_of(vcpu) & TIDE_VCPU_IN_GUEST));
 	drop_root(vcpu);
 	tide_lock_acquire(&mmu->slots_lock);
-	if (vcpu->has_ring)
-		tide_ring_fini(&vcpu->ring);
-	vcpu->has_ring = false;
+	drop_ring(vcpu);
 	/* Relaxed: a kick that comes now is nobody's. */
 	(void)atomic_fetch_and_explicit(&vcpu->public.state, ~VCPU_KICK,
 					memory_order_relaxed);
