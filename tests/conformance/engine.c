@@ -60,7 +60,8 @@ struct engine {
 	uint64_t value;	 /* last one written; every write has its own */
 	bool hooked;	 /* in the middle of a call: no calls that lock */
 	bool hook_on;
-	bool faulty; /* an error was injected */
+	bool faulty;	   /* an error was injected */
+	uint32_t failures; /* that came of it */
 	struct conform_report report;
 
 	char log[LOG_LINES][LOG_WIDTH];
@@ -800,6 +801,13 @@ static uint32_t flags_now(struct engine *e, uint32_t id)
 	return info.flags;
 }
 
+/* Return: failures since the injection. */
+static uint32_t calm(struct engine *e)
+{
+	e->failures += e->backend->calm(e->self);
+	return e->failures;
+}
+
 static int slot_flags(struct engine *e, struct model_slot *slot)
 {
 	uint32_t flags = (uint32_t)draw(e, 8);
@@ -812,7 +820,7 @@ static int slot_flags(struct engine *e, struct model_slot *slot)
 		if (!e->faulty)
 			return broken(e, "set_flags", result, 0);
 		/* Undoing it may have failed too. */
-		if (e->backend->calm(e->self) > 1)
+		if (calm(e) > 1)
 			slot->flags = flags_now(e, slot->id);
 		model_slot_dirty(&e->model, slot,
 				 !(slot->flags & TIDE_SLOT_UNLOGGED));
@@ -872,6 +880,7 @@ static int op_run(struct engine *e, uint32_t index)
 	e->random = mix(e->seed * 0x2545f4914f6cdd1du + index);
 	e->faulty = chance(e, 25) && e->backend->inject &&
 		    !(e->options->flags & CONFORM_NO_FAULTS);
+	e->failures = 0;
 	if (e->faulty) {
 		e->backend->inject(e->self, draw(e, UINT64_MAX));
 		note(e, "an error is injected");
@@ -882,7 +891,7 @@ static int op_run(struct engine *e, uint32_t index)
 		model_all_may(&e->model);
 		err = chance(e, 2) ? op_any(e) : op_write(e, 0);
 	}
-	if (e->faulty && e->backend->calm(e->self)) {
+	if (e->faulty && calm(e)) {
 		e->report.faults++;
 		model_all_may(&e->model);
 	}
