@@ -11,6 +11,7 @@
 
 #define RAM 0x400u
 #define TABLES 0x1000u
+#define MOVED 0x3000u
 #define GVA 0x40000000ull
 #define PAGE(page) MRIG_GPA(RAM + (page))
 
@@ -193,6 +194,45 @@ static void test_a_slot_that_stays_was_never_gone(void **state)
 	mrig_destroy(&rig);
 }
 
+static void run_move_and_log(void *opaque)
+{
+	struct set_region *set = opaque;
+
+	set->result = mrig_region(set->rig, 0, MMU_REGION_LOG, MOVED, 64);
+}
+
+static void run_stay_in_guest(void *opaque)
+{
+	struct tide_vcpu *vcpu = opaque;
+
+	assert_int_equal(tide_vcpu_enter(vcpu), 0);
+	actor_stop("guest");
+	assert_int_equal(tide_vcpu_exit(vcpu), 0);
+}
+
+/* Fails when the slot has moved by the time that its flags cannot change. */
+static void test_a_move_is_made_or_not(void **state)
+{
+	struct mrig_config config = plain;
+	struct mrig rig;
+	struct actor guest, mover;
+	struct set_region set;
+
+	(void)state;
+	config.areas[0].flags = 0;
+	mrig_create(&rig, &config);
+	set = (struct set_region){ &rig, 64, 0 };
+	/* After the first flush has been asked for, so that a second fails. */
+	actor_start(&mover, "flush.requested", run_move_and_log, &set);
+	actor_start(&guest, "guest", run_stay_in_guest, rig.vcpu[0]);
+	actor_end(&mover);
+	actor_end(&guest);
+	assert_int_equal(set.result, -ETIMEDOUT);
+	mrig_poke(&rig, PAGE(5), 1);
+	assert_int_equal(mmu_get_dirty_log(rig.mmu, 0, rig.words), -ENOENT);
+	mrig_destroy(&rig);
+}
+
 static const struct mrig_config ring = {
 	.areas = { { .id = 0,
 		     .gfn = RAM,
@@ -274,6 +314,8 @@ int main(int argc, char **argv)
 		      test_a_flush_may_wait_for_ever),
 		CLAIM("a slot that cannot be deleted was never gone",
 		      test_a_slot_that_stays_was_never_gone),
+		CLAIM("a move with other flags is made or not",
+		      test_a_move_is_made_or_not),
 		CLAIM("a vCPU that goes leaves its log behind",
 		      test_a_vcpu_leaves_its_log_behind),
 		CLAIM("a vCPU that goes leaves what was collected of it",

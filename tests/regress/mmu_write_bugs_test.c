@@ -401,6 +401,41 @@ static void test_k61_device(void **state)
 	emulated_and_get(1);
 }
 
+/* A store over the end of a table: its last entry becomes nonsense.  Fails when
+ * only the first byte's page, or only the last's, is looked at. */
+static void test_over_end(void **state)
+{
+	(void)state;
+	EACH_MODE(mode)
+	{
+		const uint64_t last_gva = GVA + 511 * TIDE_PAGE_SIZE;
+		struct guest guest;
+		struct mrig *rig = &guest.rig;
+		uint64_t end, value;
+
+		guest_create(&guest, &logged, *mode);
+		end = (guest.entry | (TIDE_PAGE_SIZE - 1)) + 1;
+		mrig_poke(rig, end - 8, leaf(&guest, 9));
+		assert_int_equal(mrig_load(rig->vcpu[0], last_gva), 99);
+		(void)mrig_get(rig, 1);
+		mrig_store(rig->vcpu[2], end - 4, 0x1122334480000000ull);
+		assert_int_equal(mrig_peek(rig, end), 0x11223344);
+		MRIG_EXPECT(rig, 1, guest.table_page, guest.table_page + 1);
+		assert_int_equal(mrig_try_load(rig->vcpu[0], last_gva, &value),
+				 TIDE_EXIT_GUEST_FAULT);
+		/* And from the page before into the table. */
+		mrig_poke(rig, end - 8, leaf(&guest, 9));
+		assert_int_equal(mrig_load(rig->vcpu[0], last_gva), 99);
+		assert_int_equal(mrig_load(rig->vcpu[0], GVA), 33);
+		(void)mrig_get(rig, 1);
+		mrig_store(rig->vcpu[2], end - TIDE_PAGE_SIZE - 4,
+			   (leaf(&guest, 9) & 0xffffffff) << 32);
+		assert_int_equal(mrig_load(rig->vcpu[0], GVA), 99);
+		MRIG_EXPECT(rig, 1, guest.table_page - 1, guest.table_page);
+		mrig_destroy(rig);
+	}
+}
+
 /* Fails when a mark goes with the mapping that it was made by: with the root,
  * the vCPU, the frame. */
 static void test_k56(void **state)
@@ -477,6 +512,8 @@ int main(int argc, char **argv)
 		CLAIM("K22 and one that was made already", test_k22_written),
 		CLAIM("K23 after a change of a table nobody has the old entry",
 		      test_k23),
+		CLAIM("a store over a table's end is one to the table",
+		      test_over_end),
 		CLAIM("K56 a mark does not go with its mapping", test_k56),
 		CLAIM("K58 what the host writes is logged", test_k58),
 		CLAIM("K61 an emulated write and its log agree", test_k61),
