@@ -86,8 +86,8 @@ struct guest_walk {
 };
 
 struct guest_walk_ops {
-	/* The 64-bit entry at @gpa.  Return: 0; -EFAULT where no memory is;
-	 * another negative errno from the host. */
+	/* The 64-bit entry at @gpa, of the level in walk->level.  Return: 0;
+	 * -EFAULT where no memory is; another negative errno from the host. */
 	int (*load)(void *opaque, uint64_t gpa, uint64_t *ret_entry);
 	/* If it still is @old, make it @entry, and mark.  Return: 0; -EAGAIN
 	 * when it changed; -EROFS in a read-only slot, and then the bits stay
