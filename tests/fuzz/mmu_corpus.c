@@ -188,6 +188,7 @@ static void put_host_op(struct script *script, uint32_t vcpu,
 		break;
 	case FUZZ_OP_SWAP_OUT:
 	case FUZZ_OP_MERGE:
+	case FUZZ_OP_DISCARD:
 		put(script, random_below(seed, 40), 1);
 		put(script, random_below(seed, 40), 1);
 		break;
@@ -214,7 +215,7 @@ static void put_op(struct script *script)
 		FUZZ_OP_FLAGS,	  FUZZ_OP_MOVE,	    FUZZ_OP_DELETE,
 		FUZZ_OP_ADD,	  FUZZ_OP_ADD,	    FUZZ_OP_MERGE,
 		FUZZ_OP_SWAP_OUT, FUZZ_OP_SWAP_OUT, FUZZ_OP_CHECK,
-		FUZZ_OP_SCRIBBLE,
+		FUZZ_OP_SCRIBBLE, FUZZ_OP_DISCARD,
 	};
 	uint32_t vcpu = !random_below(&script->seed, 4);
 

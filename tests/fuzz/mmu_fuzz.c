@@ -248,6 +248,10 @@ static bool host_op(struct rig *rig, enum mmu_fuzz_op op,
 		npages = take_pages(input, &first);
 		rig_merge(rig, first, npages);
 		break;
+	case FUZZ_OP_DISCARD:
+		npages = take_pages(input, &first);
+		rig_discard(rig, first, npages);
+		break;
 	default:
 		return false;
 	}

@@ -55,6 +55,7 @@ enum mmu_fuzz_op {
 	FUZZ_OP_SWAP_OUT, /* u8 first, u8 pages */
 	FUZZ_OP_MERGE,	  /* u8 first, u8 pages */
 	FUZZ_OP_CHECK,
+	FUZZ_OP_DISCARD, /* u8 first, u8 pages */
 	FUZZ_OP_COUNT
 };
 

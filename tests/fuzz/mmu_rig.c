@@ -819,8 +819,6 @@ void rig_discard(struct rig *rig, uint64_t first, uint64_t npages)
 {
 	struct rig_slot *slot = &rig->slot[RIG_SMALL];
 
-	/* A table must not change under the MMU that way: the guest would
-	 * have to be told, as by a device's write. */
 	if (!rig->backing)
 		return;
 	assert(tide_backing_discard(rig->backing, first, npages) == 0);

@@ -667,6 +667,32 @@ static void test_tables_nowhere(void **state)
 	end(&guest);
 }
 
+/* Swapped out, merged with others, and given back: the host's doings do not
+ * show, but that a page that was given back is zeroes. */
+static void test_tables_in_a_backing(void **state)
+{
+	const struct rig_config config = { .log = true, .backed = true };
+	struct guest guest = begin(state, &config);
+	const uint64_t gva = guest.area + (9ull << 21);
+
+	set(&guest, MIDDLE, 9, table(&guest, RIG_SMALL_GFN));
+	for (uint64_t i = 0; i < 8; i++) {
+		rig_poke(guest.rig, at(RIG_SMALL_GFN, 0),
+			 leaf(&guest, RIG_SMALL_GFN + 1 + i, MAY_WRITE));
+		assert_int_equal(load_ok(&guest, gva), 0);
+		assert_int_equal(store(&guest, gva, i), 0);
+		rig_swap_out(guest.rig, 0, RIG_SMALL_PAGES);
+		assert_int_equal(load_ok(&guest, gva), i);
+		rig_merge(guest.rig, 0, RIG_SMALL_PAGES);
+		assert_int_equal(store(&guest, gva, 0), 0);
+		rig_get(guest.rig, RIG_SMALL);
+	}
+	assert_int_equal(load_ok(&guest, gva), 0);
+	rig_discard(guest.rig, 0, 1);
+	assert_int_equal(load(&guest, gva, NULL), TIDE_EXIT_GUEST_FAULT);
+	end(&guest);
+}
+
 static uint64_t random64(uint64_t *seed)
 {
 	uint64_t x = *seed += 0x9e3779b97f4a7c15;
@@ -1048,6 +1074,7 @@ int main(void)
 					  (void *)(uintptr_t)&formats[1]),
 		BOTH(test_readonly_tables),
 		BOTH(test_tables_nowhere),
+		BOTH(test_tables_in_a_backing),
 		BOTH(test_random_guests),
 		BOTH(test_remap_under_another_vcpu),
 		BOTH(test_guest_harvests_dirty_bits),
