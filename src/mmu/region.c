@@ -235,14 +235,20 @@ static int move(struct tide_mmu *mmu, struct mmu_slot *slot,
 		const struct mmu_region *region)
 {
 	uint64_t gfn = region->gpa >> TIDE_PAGE_SHIFT;
+	uint32_t old = mmu_slot_flags(slot);
 	int err;
 
 	if (!is_free(mmu, slot->address_space, slot, gfn, slot->npages))
 		return -EEXIST;
 	if (gfn + slot->npages > MMU_GFN_END)
 		return -EINVAL;
+	/* Logging comes first and goes last: only to turn it on can fail. */
+	err = change_flags(mmu, slot, old | region->flags);
+	if (err)
+		return err;
 	err = replace(mmu, slot, gfn);
-	return err ? err : change_flags(mmu, slot, region->flags);
+	(void)change_flags(mmu, slot, err ? old : region->flags);
+	return err;
 }
 
 static int modify(struct tide_mmu *mmu, struct mmu_slot *slot,
