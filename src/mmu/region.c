@@ -26,7 +26,13 @@
 #include "mmu/mmu_internal.h"
 
 #define SLOT_PAGES_MAX ((1ull << 31) - 1)
+/* Where a process's memory ends, as access_ok() has it: arm64 maps up to 48
+ * bits, and an entry (spte.h) has no more. */
+#if defined(__aarch64__)
+#define USER_END (1ull << 48)
+#else
 #define USER_END (1ull << 47)
+#endif
 
 static int check_region(const struct mmu_region *region)
 {
