@@ -31,6 +31,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,10 +52,13 @@ enum thread_state {
 };
 
 struct thread {
-	ucontext_t context;
+	jmp_buf start; /* where it begins anew */
+	jmp_buf at;    /* where it has left */
 	char *stack;
 	enum thread_state state;
-	uint16_t done; /* events so far */
+	uint16_t done;	/* events so far */
+	uint16_t known; /* events that the graph has of it */
+	uint16_t event[EXPLORE_EVENTS_MAX];
 	uint16_t last_read;
 };
 
@@ -68,17 +72,12 @@ struct touch {
 	const void *where;
 };
 
-struct waiting {
-	struct waiting *next;
-	struct graph graph;
-};
-
 static struct {
 	const struct explore_program *program;
 	struct explore_result *result;
 	struct graph graph;
-	struct waiting *waiting;
-	ucontext_t scheduler;
+	struct packed_graph *waiting;
+	jmp_buf scheduler;
 	struct thread thread[EXPLORE_THREADS_MAX];
 	uint32_t current;
 	struct touch touch[TOUCHES_MAX];
@@ -92,7 +91,8 @@ static struct {
 
 static void leave_thread(void)
 {
-	(void)swapcontext(&run.thread[run.current].context, &run.scheduler);
+	if (!_setjmp(run.thread[run.current].at))
+		_longjmp(run.scheduler, 1);
 }
 
 /* Nothing more from this graph. */
@@ -161,37 +161,30 @@ static void violate(const char *what, const char *where)
 
 static void put_aside(const struct graph *graph)
 {
-	struct waiting *waiting = malloc(sizeof(*waiting));
+	struct packed_graph *packed = graph_pack(graph);
+
+	assert(packed);
+	packed->next = run.waiting;
+	run.waiting = packed;
+}
+
+static bool is_racing(void)
+{
 	uint16_t racing[2];
 
-	assert(waiting);
-	waiting->graph = *graph;
-	/* A race is found when the graph is gone on with. */
-	if (graph_check(graph, racing) == GRAPH_INCONSISTENT) {
-		free(waiting);
-		return;
-	}
-	waiting->next = run.waiting;
-	run.waiting = waiting;
+	if (!graph_has_race(&run.graph, racing))
+		return false;
+	violate("data race", run.graph.event[racing[1]].where);
+	return true;
 }
 
 /* The graph after the event that was added last. */
 static void check_now(void)
 {
-	uint16_t racing[2];
-
-	switch (graph_check(&run.graph, racing)) {
-	case GRAPH_INCONSISTENT:
+	if (!graph_is_consistent(&run.graph, (uint16_t)(run.graph.events - 1),
+				 NO_EVENT) ||
+	    is_racing())
 		drop();
-		break;
-	case GRAPH_RACE:
-		violate("data race", run.graph.event[racing[1]].where);
-		drop();
-		break;
-	case GRAPH_CONSISTENT:
-	default:
-		break;
-	}
 }
 
 static uint64_t raw_load(const volatile void *at, size_t nbytes)
@@ -207,14 +200,23 @@ static void raw_store(volatile void *at, size_t nbytes, uint64_t value)
 	memcpy((void *)(uintptr_t)at, &value, nbytes);
 }
 
-static uint16_t add_event(struct graph *graph, const struct event *event)
+/* It is the current thread's next. */
+static uint16_t add_event(struct event *event)
 {
-	if (graph->events == EXPLORE_EVENTS_MAX) {
+	struct thread *thread = &run.thread[run.current];
+	uint16_t number;
+
+	if (run.graph.events == EXPLORE_EVENTS_MAX) {
 		run.too_big = true;
 		drop();
 	}
-	graph->event[graph->events] = *event;
-	return (uint16_t)graph->events++;
+	event->thread = (uint8_t)run.current;
+	event->index = thread->done++;
+	event->previous =
+		event->index ? thread->event[event->index - 1] : NO_EVENT;
+	number = graph_add(&run.graph, event);
+	thread->event[thread->known++] = number;
+	return number;
 }
 
 static void wait_as(enum thread_state state)
@@ -228,15 +230,17 @@ static void wait_as(enum thread_state state)
 static struct event *replay(void)
 {
 	struct thread *thread = &run.thread[run.current];
-	uint16_t number = graph_find(&run.graph, run.current, thread->done);
-	struct event *event = &run.graph.event[number];
+	struct event *event;
+	uint16_t number;
 
-	if (number == NO_EVENT) {
+	if (thread->done == thread->known) {
 		/* What others have in the graph comes first. */
 		if (run.replaying)
 			wait_as(THREAD_NEW);
 		return NULL;
 	}
+	number = thread->event[thread->done];
+	event = &run.graph.event[number];
 	while (event->kind == EVENT_READ &&
 	       run.graph.event[event->reads].thread != THREAD_INIT &&
 	       !set_has(&run.executed, event->reads))
@@ -253,13 +257,6 @@ static struct event make_event(enum event_kind kind, int order,
 			       .order = (uint8_t)order,
 			       .reads = NO_EVENT,
 			       .where = where };
-}
-
-/* It is the current thread's next. */
-static void name_event(struct event *event)
-{
-	event->thread = (uint8_t)run.current;
-	event->index = run.thread[run.current].done++;
 }
 
 static uint16_t find_location(const volatile void *at, size_t nbytes)
@@ -283,15 +280,15 @@ static uint64_t read_event(const volatile void *at, size_t nbytes,
 			(uint16_t)(known - run.graph.event);
 		return known->value;
 	}
-	name_event(&event);
 	event.location = find_location(at, nbytes);
-	read = add_event(&run.graph, &event);
+	read = add_event(&event);
 	run.thread[run.current].last_read = read;
 	location = &run.graph.location[event.location];
 	/* All but the latest write wait. */
 	for (uint32_t i = 0; i < location->count; i++) {
 		graph_set_read(&run.graph, read, location->write[i]);
-		if (i + 1u < location->count)
+		if (i + 1u < location->count &&
+		    graph_is_consistent(&run.graph, read, NO_EVENT))
 			put_aside(&run.graph);
 	}
 	check_now();
@@ -327,24 +324,9 @@ static bool is_maximal(const struct graph *graph, uint16_t event,
 	return true;
 }
 
-/* What was added up to @event, and what leads to the write. */
-static struct event_set previous_of(const struct graph *graph, uint16_t event,
-				    const struct event_set *prefix)
-{
-	struct event_set set = *prefix;
-
-	for (uint32_t i = 0; i <= event; i++)
-		set_add(&set, i);
-	for (uint32_t i = 0; i < graph->events; i++) {
-		if (graph->event[i].thread == THREAD_INIT)
-			set_add(&set, i);
-	}
-	return set;
-}
-
 /* @write is in no modification order yet: one graph for each place.  The last
- * one stays in @graph if @keep; the others wait. */
-static void place_write(struct graph *graph, uint16_t write, bool keep)
+ * one stays in @graph if nothing is revisited; the others wait. */
+static void place_write(struct graph *graph, uint16_t write, uint16_t revisited)
 {
 	struct location *location =
 		&graph->location[graph->event[write].location];
@@ -352,20 +334,19 @@ static void place_write(struct graph *graph, uint16_t write, bool keep)
 	uint32_t first = 1, last = location->count;
 
 	if (event->exclusive) {
-		uint16_t read =
-			graph_find(graph, event->thread, event->index - 1u);
+		uint16_t read = graph->event[event->previous].reads;
 
-		first = last =
-			graph_position(graph, graph->event[read].reads) + 1;
+		first = last = graph_position(graph, read) + 1;
 	}
 	for (uint32_t i = first; i <= last; i++) {
 		memmove(&location->write[i + 1], &location->write[i],
 			(location->count - i) * sizeof(location->write[0]));
 		location->write[i] = write;
 		location->count++;
-		if (i == last && keep)
+		if (i == last && revisited == NO_EVENT)
 			return;
-		put_aside(graph);
+		if (graph_is_consistent(graph, write, revisited))
+			put_aside(graph);
 		location->count--;
 		memmove(&location->write[i], &location->write[i + 1],
 			(location->count - i) * sizeof(location->write[0]));
@@ -377,26 +358,30 @@ static void revisit(uint16_t read, uint16_t write,
 		    const struct event_set *prefix)
 {
 	static struct graph graph;
-	struct event_set keep = { { 0 } }, previous;
+	/* What leads to the write, and what was added so far. */
+	struct event_set previous = *prefix, keep;
 
+	for (uint32_t e = 0; e < run.graph.events; e++) {
+		if (e < read || run.graph.event[e].thread == THREAD_INIT)
+			set_add(&previous, e);
+	}
+	keep = previous;
+	set_add(&keep, read);
 	for (uint16_t e = read; e < run.graph.events; e++) {
-		if (e != read && (e == write || set_has(prefix, e)))
+		if (set_has(&previous, e))
 			continue;
-		if (run.graph.event[e].thread == THREAD_INIT)
-			continue;
-		previous = previous_of(&run.graph, e, prefix);
+		set_add(&previous, e);
 		if (!is_maximal(&run.graph, e, &previous))
 			return;
 	}
-	for (uint32_t e = 0; e < run.graph.events; e++) {
-		if (e <= read || e == write || set_has(prefix, e))
-			set_add(&keep, e);
-	}
-	graph = run.graph;
+	graph_copy(&graph, &run.graph);
 	graph_set_read(&graph, read, write);
 	graph_restrict(&graph, &keep);
-	/* It stays the last one. */
-	place_write(&graph, (uint16_t)(graph.events - 1), false);
+	/* It stays the last one, and the read's place changes with those before
+	 * it that are gone. */
+	for (uint32_t e = 0, end = read; e < end; e++)
+		read = (uint16_t)(read - !set_has(&keep, e));
+	place_write(&graph, (uint16_t)(graph.events - 1), read);
 }
 
 static void write_event(volatile void *at, size_t nbytes, uint64_t value,
@@ -413,14 +398,13 @@ static void write_event(volatile void *at, size_t nbytes, uint64_t value,
 		return;
 	}
 	event = make_event(EVENT_WRITE, order, where);
-	name_event(&event);
 	event.location = find_location(at, nbytes);
 	event.value = value;
 	event.exclusive = exclusive;
 	if (exclusive)
 		run.graph.event[run.thread[run.current].last_read].exclusive =
 			true;
-	write = add_event(&run.graph, &event);
+	write = add_event(&event);
 	prefix = graph_prefix(&run.graph, write);
 	for (uint16_t r = 0; r < write; r++) {
 		if (run.graph.event[r].kind == EVENT_READ &&
@@ -428,7 +412,7 @@ static void write_event(volatile void *at, size_t nbytes, uint64_t value,
 		    !set_has(&prefix, r))
 			revisit(r, write, &prefix);
 	}
-	place_write(&run.graph, write, true);
+	place_write(&run.graph, write, NO_EVENT);
 	check_now();
 }
 
@@ -550,8 +534,7 @@ void explore_fence(int order, const char *where)
 		return;
 	}
 	event = make_event(EVENT_FENCE, order, where);
-	name_event(&event);
-	(void)add_event(&run.graph, &event);
+	(void)add_event(&event);
 	check_now();
 }
 
@@ -631,24 +614,26 @@ void explore_touch(const void *at, size_t nbytes, bool write, const void *where)
 		run.touch[run.touches++] = touch;
 }
 
+/* Does @a happen before @b? */
+static bool is_before(const struct touch *a, const struct touch *b)
+{
+	uint16_t last =
+		b->after ? run.thread[b->thread].event[b->after - 1] : NO_EVENT;
+
+	return graph_happens_before(&run.graph, a->thread, a->after, last);
+}
+
 static bool touches_race(const struct touch *a, const struct touch *b)
 {
 	return a->thread != b->thread && (a->write || b->write) &&
 	       a->at < b->at + b->nbytes && b->at < a->at + a->nbytes &&
-	       !graph_happens_before(&run.graph, a->thread, a->after, b->thread,
-				     b->after) &&
-	       !graph_happens_before(&run.graph, b->thread, b->after, a->thread,
-				     a->after);
+	       !is_before(a, b) && !is_before(b, a);
 }
 
 static void check_touches(void)
 {
-	uint16_t racing[2];
 	char text[96];
 
-	if (!run.touches)
-		return;
-	(void)graph_check(&run.graph, racing); /* for happens-before */
 	for (uint32_t a = 0; a < run.touches; a++) {
 		for (uint32_t b = 0; b < a; b++) {
 			if (!touches_race(&run.touch[b], &run.touch[a]))
@@ -662,26 +647,54 @@ static void check_touches(void)
 	}
 }
 
+/* Of every execution: the stack is left as it is, and entered here again. */
 static void thread_main(void)
 {
+	if (!_setjmp(run.thread[run.current].start))
+		_longjmp(run.scheduler, 1);
 	run.program->thread[run.current]();
 	run.thread[run.current].state = THREAD_ENDED;
 	leave_thread();
 }
 
+static bool make_thread(struct thread *thread)
+{
+	ucontext_t context;
+
+	thread->stack = malloc(STACK_BYTES);
+	if (!thread->stack)
+		return false;
+	(void)getcontext(&context);
+	context.uc_stack.ss_sp = thread->stack;
+	context.uc_stack.ss_size = STACK_BYTES;
+	context.uc_link = NULL;
+	makecontext(&context, thread_main, 0);
+	run.current = (uint32_t)(thread - run.thread);
+	if (!_setjmp(run.scheduler))
+		(void)setcontext(&context);
+	return true;
+}
+
+/* They begin anew, with the events that the graph has. */
 static void start_threads(void)
 {
 	for (uint32_t i = 0; i < run.program->threads; i++) {
 		struct thread *thread = &run.thread[i];
 
 		thread->state = THREAD_RUNS;
-		thread->done = 0;
+		thread->done = thread->known = 0;
 		thread->last_read = NO_EVENT;
-		(void)getcontext(&thread->context);
-		thread->context.uc_stack.ss_sp = thread->stack;
-		thread->context.uc_stack.ss_size = STACK_BYTES;
-		thread->context.uc_link = NULL;
-		makecontext(&thread->context, thread_main, 0);
+		memcpy(thread->at, thread->start, sizeof(thread->at));
+	}
+	for (uint32_t e = 0; e < run.graph.events; e++) {
+		const struct event *event = &run.graph.event[e];
+
+		if (event->thread == THREAD_INIT)
+			continue;
+		struct thread *thread = &run.thread[event->thread];
+
+		thread->event[event->index] = (uint16_t)e;
+		thread->known++;
 	}
 }
 
@@ -724,6 +737,14 @@ static void finish(void)
 	run.raw = false;
 }
 
+/* Until it leaves. */
+static void enter_thread(uint32_t thread)
+{
+	run.current = thread;
+	if (!_setjmp(run.scheduler))
+		_longjmp(run.thread[thread].at, 1);
+}
+
 /* Lets every thread in @state go on.  Return: one of them is not there any
  * more. */
 static bool resume(enum thread_state state)
@@ -733,8 +754,7 @@ static bool resume(enum thread_state state)
 	for (uint32_t i = 0; i < run.program->threads && !run.dropped; i++) {
 		if (run.thread[i].state != state)
 			continue;
-		run.current = i;
-		(void)swapcontext(&run.scheduler, &run.thread[i].context);
+		enter_thread(i);
 		moved |= run.thread[i].state != state;
 	}
 	return moved;
@@ -750,6 +770,8 @@ static void execute(void)
 	run.dropped = false;
 	run.touches = 0;
 	start_threads();
+	if (is_racing())
+		return;
 	run.executed = (struct event_set){ { 0 } };
 	run.replaying = true;
 	while (resume(THREAD_RUNS) || resume(THREAD_WAITS))
@@ -765,7 +787,7 @@ static void execute(void)
 static void explore_all(uint64_t executions_max)
 {
 	do {
-		struct waiting *waiting = run.waiting;
+		struct packed_graph *waiting = run.waiting;
 
 		if (executions_max &&
 		    run.result->executions >= executions_max) {
@@ -774,7 +796,7 @@ static void explore_all(uint64_t executions_max)
 		}
 		if (waiting) {
 			run.waiting = waiting->next;
-			run.graph = waiting->graph;
+			graph_unpack(&run.graph, waiting);
 			free(waiting);
 		}
 		execute();
@@ -788,18 +810,17 @@ int explore(const struct explore_program *program,
 	if (!program->threads || program->threads > EXPLORE_THREADS_MAX)
 		return -EINVAL;
 	memset(ret_result, 0, sizeof(*ret_result));
-	memset(&run.graph, 0, sizeof(run.graph));
+	run.graph.events = run.graph.locations = 0;
 	run.program = program;
 	run.result = ret_result;
 	run.too_big = false;
 	for (uint32_t i = 0; i < program->threads; i++) {
-		run.thread[i].stack = malloc(STACK_BYTES);
-		if (!run.thread[i].stack)
+		if (!make_thread(&run.thread[i]))
 			return -ENOMEM;
 	}
 	explore_all(options ? options->executions_max : 0);
 	while (run.waiting) {
-		struct waiting *next = run.waiting->next;
+		struct packed_graph *next = run.waiting->next;
 
 		free(run.waiting);
 		run.waiting = next;
