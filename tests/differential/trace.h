@@ -54,7 +54,7 @@ struct trace_options {
  * trace_run() - run one trace on both sides
  * @message: on a difference: seed, operations, and both answers
  *
- * Return: 0; 1: they differ; a negative errno: a side could not be created.
+ * Return: 0; 1: they differ; a negative errno: the left side is not to be had.
  */
 int trace_run(const struct trace_options *options, char *message, size_t size);
 
