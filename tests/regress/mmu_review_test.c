@@ -233,6 +233,60 @@ static void test_a_move_is_made_or_not(void **state)
 	mrig_destroy(&rig);
 }
 
+#define CROWD 4u
+#define CROWD_PAGES 32u
+
+/* A fault needs five pages at once, four faults more than there are frames. */
+static const struct mrig_config crowd = {
+	.areas = { { .id = 1,
+		     .gfn = RAM,
+		     .npages = 256,
+		     .memory = MRIG_BACKED } },
+	.backing_pages = 256,
+	.frames = 16,
+	.vcpus = CROWD,
+};
+
+static void run_round_the_pages(void *opaque)
+{
+	struct tide_vcpu *vcpu = opaque;
+
+	actor_stop("start");
+	for (uint64_t i = 0; i < 64ull * CROWD_PAGES; i++)
+		mrig_store(vcpu, GVA + i * 7 % CROWD_PAGES * TIDE_PAGE_SIZE, i);
+}
+
+/* Fails when each takes from the others what they need to go on; then nobody
+ * moves. */
+static void test_a_crowd_goes_one_after_the_other(void **state)
+{
+	struct mrig rig;
+	struct actor actors[CROWD];
+	uint64_t next = PAGE(CROWD * CROWD_PAGES);
+
+	(void)state;
+	mrig_create(&rig, &crowd);
+	for (uint32_t i = 0; i < CROWD; i++) {
+		struct guest_tables tables;
+
+		tables_init(&tables, &rig, TIDE_PAGING_X86_64, next);
+		for (uint64_t page = 0; page < CROWD_PAGES; page++)
+			(void)tables_map(&tables, GVA + page * TIDE_PAGE_SIZE,
+					 PAGE(i * CROWD_PAGES + page), 1,
+					 PTE_WRITABLE);
+		next = tables.next;
+		tables_load(&tables, rig.vcpu[i], 0);
+	}
+	for (uint32_t i = 0; i < CROWD; i++)
+		actor_start(&actors[i], "start", run_round_the_pages,
+			    rig.vcpu[i]);
+	for (uint32_t i = 0; i < CROWD; i++)
+		actor_go(&actors[i]);
+	for (uint32_t i = 0; i < CROWD; i++)
+		actor_end(&actors[i]);
+	mrig_destroy(&rig);
+}
+
 static const struct mrig_config ring = {
 	.areas = { { .id = 0,
 		     .gfn = RAM,
@@ -316,6 +370,8 @@ int main(int argc, char **argv)
 		      test_a_slot_that_stays_was_never_gone),
 		CLAIM("a move with other flags is made or not",
 		      test_a_move_is_made_or_not),
+		CLAIM("vCPUs that need more frames than there are go on",
+		      test_a_crowd_goes_one_after_the_other),
 		CLAIM("a vCPU that goes leaves its log behind",
 		      test_a_vcpu_leaves_its_log_behind),
 		CLAIM("a vCPU that goes leaves what was collected of it",
