@@ -232,9 +232,16 @@ static int point(struct soft_vcpu *self, uint64_t gpa, uint64_t entry)
 	uint64_t old;
 	int err = soft_load(self, gpa, sizeof(old), &old);
 
-	if (err || (old & ~format_of(self)->hardware) == entry)
+	if (err || !((old ^ entry) & ~format_of(self)->hardware))
 		return err;
 	return soft_store(self, gpa, sizeof(entry), entry);
+}
+
+/* Every second vCPU sets the MMU's bits itself, as kernels do that want no
+ * walk to write to their tables: then nothing but its stores does. */
+static uint64_t leaf_bits(const struct soft_vcpu *self, uint64_t bits)
+{
+	return self->index % 2 ? bits | format_of(self)->hardware : bits;
 }
 
 /* The word in the vCPU's own tables that maps slot @slot of the window. */
@@ -257,7 +264,8 @@ static int reach_small(struct soft_vcpu *self, uint64_t slot, uint64_t gfn,
 	*ret_gva = WINDOW + (slot << TIDE_PAGE_SHIFT);
 	return err ? err
 		   : point(self, slot_gpa(self, slot),
-			   entry_to(format, gfn, format->leaf));
+			   entry_to(format, gfn,
+				    leaf_bits(self, format->leaf)));
 }
 
 static int reach_large(struct soft_vcpu *self, uint64_t group, uint64_t gfn,
@@ -268,7 +276,8 @@ static int reach_large(struct soft_vcpu *self, uint64_t group, uint64_t gfn,
 
 	*ret_gva = WINDOW + ((group * ENTRIES + in_group) << TIDE_PAGE_SHIFT);
 	return point(self, entry_gpa(own_gfn(self, OWN_WINDOW), group),
-		     entry_to(format, gfn - in_group, format->large));
+		     entry_to(format, gfn - in_group,
+			      leaf_bits(self, format->large)));
 }
 
 /* Two pages of the window change places. */

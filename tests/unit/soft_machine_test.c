@@ -11,10 +11,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
+#include <pthread.h>
 #include <tidemark/mmu.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "test_support.h"
 #include "vmm/soft_machine.h"
 #include "vmm/vm.h"
@@ -133,33 +134,76 @@ static void running_guest_moves_and_goes_on(void **state)
 	tide_vm_destroy(vm);
 }
 
-struct loser {
+/* A source that does something else besides. */
+struct meddler {
 	struct tide_vm *vm;
 	struct tide_migrate_send_config base;
+	bool lose; /* a write, after the last harvest */
+
+	/* Jobs for a script guest while it moves. */
+	bool writes;
+	pthread_t writer;
+	atomic_bool enough;
+	uint32_t jobs; /* the writer's, until it is joined */
 };
 
-static int stop_loser(void *opaque)
+static void *give_jobs(void *opaque)
 {
-	struct loser *loser = opaque;
+	struct meddler *meddler = opaque;
+	uint64_t gfns[50];
 
-	return loser->base.stop(loser->base.opaque);
+	/* Relaxed: nothing is handed over by it. */
+	while (!atomic_load_explicit(&meddler->enough, memory_order_relaxed)) {
+		for (uint32_t i = 0; i < 50; i++)
+			gfns[i] = GUEST_WORK_GFN +
+				  random_below(WORK_END - GUEST_WORK_GFN);
+		assert_int_equal(tide_vm_write(meddler->vm, meddler->jobs++ % 2,
+					       gfns, 50,
+					       random_below(1ull << 32)),
+				 0);
+	}
+	return NULL;
 }
 
-static int resume_loser(void *opaque)
+static int meddler_stop(void *opaque)
 {
-	struct loser *loser = opaque;
+	struct meddler *meddler = opaque;
 
-	return loser->base.resume(loser->base.opaque);
+	if (meddler->writes) {
+		/* Relaxed: see give_jobs(). */
+		atomic_store_explicit(&meddler->enough, true,
+				      memory_order_relaxed);
+		assert_int_equal(pthread_join(meddler->writer, NULL), 0);
+	}
+	return meddler->base.stop(meddler->base.opaque);
+}
+
+static int meddler_resume(void *opaque)
+{
+	struct meddler *meddler = opaque;
+
+	return meddler->base.resume(meddler->base.opaque);
 }
 
 /* The last harvest is done: this is what a tracker that loses one does. */
-static int save_loser(void *opaque, struct tide_migrate *migrate)
+static int meddler_save(void *opaque, struct tide_migrate *migrate)
 {
-	struct loser *loser = opaque;
-	uint64_t *page = tide_vm_memory(loser->vm, GUEST_WORK_GFN);
+	struct meddler *meddler = opaque;
+	uint64_t *page = tide_vm_memory(meddler->vm, GUEST_WORK_GFN);
 
-	page[0]++;
-	return loser->base.save(loser->base.opaque, migrate);
+	page[0] += meddler->lose;
+	return meddler->base.save(meddler->base.opaque, migrate);
+}
+
+static void meddle(struct meddler *meddler,
+		   struct tide_migrate_send_config *ret_config)
+{
+	tide_vm_send_config(meddler->vm, &meddler->base);
+	*ret_config = meddler->base;
+	ret_config->stop = meddler_stop;
+	ret_config->resume = meddler_resume;
+	ret_config->save = meddler_save;
+	ret_config->opaque = meddler;
 }
 
 static void lost_page_is_found(void **state)
@@ -167,16 +211,11 @@ static void lost_page_is_found(void **state)
 	const struct way *way = *state;
 	struct tide_vm_config config = config_of(way, 2);
 	struct tide_vm *vm = ran(&config, SOME_WRITES);
-	struct loser loser = { .vm = vm };
+	struct meddler meddler = { .vm = vm, .lose = true };
 	struct tide_migrate_send_config send;
 	struct arriving arriving;
 
-	tide_vm_send_config(vm, &loser.base);
-	send = loser.base;
-	send.stop = stop_loser;
-	send.resume = resume_loser;
-	send.save = save_loser;
-	send.opaque = &loser;
+	meddle(&meddler, &send);
 	/* One write that nobody sees: what arrives is right ... */
 	assert_int_equal(transfer(vm, &send, way->tracker, &arriving), 0);
 	assert_int_equal(tide_vm_stop(arriving.vm), 0);
@@ -185,6 +224,36 @@ static void lost_page_is_found(void **state)
 	expect_wrong(vm, "a write that was lost");
 	tide_vm_destroy(arriving.vm);
 	tide_vm_destroy(vm);
+}
+
+/* The oracle does not look at the page tables; a script guest, which is idle
+ * when it arrives, can be compared whole. */
+static void every_byte_arrives(void **state)
+{
+	const struct way *way = *state;
+	struct tide_vm_config config = config_of(way, 2);
+	struct meddler meddler = { .writes = true };
+	struct tide_migrate_send_config send;
+	struct arriving arriving;
+
+	config.device = 0;
+	meddler.vm = ran(&config, SOME_WRITES);
+	meddle(&meddler, &send);
+	send.bandwidth_max = 64 * MIB; /* a quarter of a second */
+	assert_int_equal(tide_vm_run(meddler.vm), 0);
+	assert_int_equal(
+		pthread_create(&meddler.writer, NULL, give_jobs, &meddler), 0);
+	assert_int_equal(transfer(meddler.vm, &send, way->tracker, &arriving),
+			 0);
+	assert_true(meddler.jobs > 1); /* both vCPUs wrote */
+	assert_int_equal(tide_vm_stop(arriving.vm), 0);
+	for (uint64_t gfn = 0; gfn < WORK_END; gfn++) {
+		if (memcmp(tide_vm_memory(meddler.vm, gfn),
+			   tide_vm_memory(arriving.vm, gfn), TIDE_PAGE_SIZE))
+			fail_msg("page 0x%jx differs", (uintmax_t)gfn);
+	}
+	tide_vm_destroy(arriving.vm);
+	tide_vm_destroy(meddler.vm);
 }
 
 /* Memory on both sides of the hole, reached by all mappings. */
@@ -563,8 +632,10 @@ static void add_way(struct list *list, const struct way *way)
 	}
 	if (way->workload == TIDE_WORKLOAD_RANDOM)
 		ADD(list, iterations_reach_the_pages, way);
-	if (way->workload == TIDE_WORKLOAD_SCRIPT)
+	if (way->workload == TIDE_WORKLOAD_SCRIPT) {
+		ADD(list, every_byte_arrives, way);
 		ADD(list, memory_above_the_hole_works, way);
+	}
 }
 
 int main(void)
