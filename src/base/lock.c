@@ -33,6 +33,7 @@ static const char *name_of(const struct tide_lock *lock)
 	static const char *const names[] = {
 		[TIDE_RANK_SPACE_SLOTS] = "tide_space.slots_lock",
 		[TIDE_RANK_MMU_SLOTS] = "tide_mmu.slots_lock",
+		[TIDE_RANK_MMU_TURN] = "tide_mmu.turn_lock",
 		[TIDE_RANK_BACKING] = "tide_backing.lock",
 		[TIDE_RANK_MMU] = "tide_mmu.mmu_lock",
 		[TIDE_RANK_VM] = "tide_vm.lock",

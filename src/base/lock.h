@@ -19,6 +19,7 @@
 enum tide_lock_rank {
 	TIDE_RANK_SPACE_SLOTS = 1, /* tide_space.slots_lock */
 	TIDE_RANK_MMU_SLOTS,	   /* tide_mmu.slots_lock */
+	TIDE_RANK_MMU_TURN,	   /* tide_mmu.turn_lock */
 	TIDE_RANK_BACKING,	   /* tide_backing.lock */
 	TIDE_RANK_MMU,		   /* tide_mmu.mmu_lock */
 	TIDE_RANK_VM,		   /* tide_vm.lock: a leaf */

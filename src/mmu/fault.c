@@ -30,6 +30,8 @@
 #include "base/rcu.h"
 #include "mmu/mmu_internal.h"
 
+#define ROUNDS_TOGETHER 4u
+
 struct work {
 	struct mmu_vcpu *vcpu;
 	struct mmu_fault *fault;
@@ -495,6 +497,46 @@ static int try_once(struct work *work)
 	return step;
 }
 
+/* @most rounds.  Return: STEP_AGAIN if that was not enough. */
+static int try_often(struct work *work, uint64_t most)
+{
+	struct mmu_vcpu *vcpu = work->vcpu;
+	int step;
+
+	while ((step = try_once(work)) == STEP_AGAIN) {
+		mmu_count_own(&vcpu->faults_retried);
+		/* Every round may set bits in tables that are logged, and a
+		 * guest can make us go round for as long as it likes (I12). */
+		if (vcpu->has_ring && tide_ring_soft_full(&vcpu->ring)) {
+			(void)mmu_exit_set(vcpu, TIDE_EXIT_RING_FULL,
+					   work->fault->what, work->fault->gva,
+					   0);
+			return STEP_EXIT;
+		}
+		if (!--most)
+			return STEP_AGAIN;
+		(void)sched_yield();
+	}
+	return step;
+}
+
+/* A fault on a backing needs the guest's tables and the page in frames at the
+ * same time.  Where the vCPUs together need more frames than there are, each
+ * takes them from the others and none comes to an end; so after some rounds
+ * they go one after the other. */
+static int try_in_turn(struct work *work)
+{
+	struct tide_mmu *mmu = work->vcpu->mmu;
+	int step = try_often(work, ROUNDS_TOGETHER);
+
+	if (step != STEP_AGAIN)
+		return step;
+	tide_lock_acquire(&mmu->turn_lock);
+	step = try_often(work, UINT64_MAX);
+	tide_lock_release(&mmu->turn_lock);
+	return step;
+}
+
 enum mmu_fault_result mmu_slow_fault(struct mmu_vcpu *vcpu,
 				     struct mmu_fault *fault)
 {
@@ -503,18 +545,7 @@ enum mmu_fault_result mmu_slow_fault(struct mmu_vcpu *vcpu,
 
 	tide_lock_assert_none();
 	mmu_count_own(&vcpu->faults_slow);
-	while ((step = try_once(&work)) == STEP_AGAIN) {
-		mmu_count_own(&vcpu->faults_retried);
-		/* Every round may set bits in tables that are logged, and a
-		 * guest can make us go round for as long as it likes (I12). */
-		if (vcpu->has_ring && tide_ring_soft_full(&vcpu->ring)) {
-			(void)mmu_exit_set(vcpu, TIDE_EXIT_RING_FULL,
-					   fault->what, fault->gva, 0);
-			step = STEP_EXIT;
-			break;
-		}
-		(void)sched_yield();
-	}
+	step = try_in_turn(&work);
 	sp_collect_garbage(vcpu->mmu, false);
 	switch ((enum step)step) {
 	case STEP_EMULATE:

@@ -37,6 +37,9 @@ static int init_locks(struct tide_mmu *mmu)
 
 	if (err)
 		return err;
+	err = tide_lock_init(&mmu->turn_lock, TIDE_RANK_MMU_TURN);
+	if (err)
+		goto no_turn_lock;
 	err = tide_lock_init(&mmu->mmu_lock, TIDE_RANK_MMU);
 	if (err)
 		goto no_mmu_lock;
@@ -47,6 +50,8 @@ static int init_locks(struct tide_mmu *mmu)
 no_cond:
 	tide_lock_fini(&mmu->mmu_lock);
 no_mmu_lock:
+	tide_lock_fini(&mmu->turn_lock);
+no_turn_lock:
 	tide_lock_fini(&mmu->slots_lock);
 	return err;
 }
@@ -55,6 +60,7 @@ static void fini_locks(struct tide_mmu *mmu)
 {
 	(void)pthread_cond_destroy(&mmu->invalidated);
 	tide_lock_fini(&mmu->mmu_lock);
+	tide_lock_fini(&mmu->turn_lock);
 	tide_lock_fini(&mmu->slots_lock);
 }
 

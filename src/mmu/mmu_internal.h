@@ -15,8 +15,8 @@
  * vCPU to forget its TLB and waits until the vCPU has, or is outside guest mode
  * (flush.c).
  *
- * Locks: slots_lock > the backing's lock > mmu_lock (docs/locking.md).  Under
- * the mmu_lock nothing sleeps but a flush.
+ * Locks: slots_lock > turn_lock > the backing's lock > mmu_lock
+ * (docs/locking.md).  Under the mmu_lock nothing sleeps but a flush.
  *
  * Invariants.  I1 to I19 are those of section 2.13 of the reference that
  * docs/locking.md quotes; mmu_check() asserts what can be seen from outside.
@@ -77,6 +77,7 @@ struct mmu_slot {
 	struct rmap_head *rmap; /* of each page: leaves at level 1 */
 	uint16_t *track; /* of each page: shadowed page tables there are */
 	struct mmu_block *blocks;
+	bool ever_mapped; /* or no translation of it can be anywhere */
 };
 
 struct slot_entry {
@@ -165,6 +166,9 @@ struct tide_mmu {
 
 	/* Flushes that failed, and those of them that a later one made good. */
 	_Atomic uint64_t flush_failed, flush_paid;
+
+	/* Of slow page faults that would go round for ever side by side. */
+	struct tide_lock turn_lock;
 
 	struct tide_lock mmu_lock;
 	/* Under mmu_lock; read without where atomic. */
