@@ -49,6 +49,8 @@
 #define TABLES_GFN 0x8000u
 #define TABLES_EACH 12u
 #define TABLES_PAGES (CPUS_MAX * TABLES_EACH)
+/* Of the backing: RAM, and the tables where they are on it. */
+#define HOST_PAGES (RAM_PAGES + TABLES_PAGES)
 #define DUMMY_GFN 0xa000u
 #define DUMMY_PAGES 600u
 
@@ -73,6 +75,7 @@ struct setup {
 	int get_clears;
 	uint32_t cpus, clients;
 	bool shared_tables, few_tables;
+	bool backed_tables; /* the guests' tables may be swapped out, too */
 	bool hasty; /* flushes time out, since vCPUs dawdle in guest mode */
 	uint64_t seed;
 };
@@ -641,7 +644,7 @@ static void run_host(void *opaque)
 	(void)opaque;
 	while (!is_over()) {
 		uint64_t npages = 1 + next_random(&random, 40);
-		uint64_t first = next_random(&random, RAM_PAGES - npages);
+		uint64_t first = next_random(&random, HOST_PAGES - npages);
 
 		int ret = next_random(&random, 4)
 				  ? tide_backing_swap_out(world.backing, first,
@@ -722,7 +725,7 @@ static uint8_t *memory(uint64_t pages)
 
 static void create_mmu(void)
 {
-	struct tide_backing_config backing = { .npages = RAM_PAGES,
+	struct tide_backing_config backing = { .npages = HOST_PAGES,
 					       .nframes = RAM_PAGES / 3 };
 	struct tide_mmu_config mmu = {
 		.flush_timeout_ns =
@@ -733,11 +736,16 @@ static void create_mmu(void)
 					 .chunk_pages = 64,
 					 .ring_entries = 256 };
 
+	uint8_t *tables = world.tables;
+
 	world.swap_fd = memfd_create("tide-test-swap", MFD_CLOEXEC);
 	assert_true(world.swap_fd >= 0);
 	backing.swap_fd = world.swap_fd;
 	assert_int_equal(tide_backing_create(&backing, &world.backing), 0);
 	mmu.backing = world.backing;
+	if (world.setup.backed_tables)
+		tables = (uint8_t *)tide_backing_host(world.backing) +
+			 RAM_PAGES * TIDE_PAGE_SIZE;
 	assert_int_equal(tide_mmu_create(&mmu, &world.mmu), 0);
 	assert_int_equal(tide_space_create(&world.space), 0);
 	soft.mmu = world.mmu;
@@ -750,8 +758,7 @@ static void create_mmu(void)
 	assert_int_equal(add_slot(SLOT_ALIAS, ALIAS_GFN, BIG_PAGES, world.big),
 			 0);
 	assert_int_equal(
-		add_slot(SLOT_TABLES, TABLES_GFN, TABLES_PAGES, world.tables),
-		0);
+		add_slot(SLOT_TABLES, TABLES_GFN, TABLES_PAGES, tables), 0);
 }
 
 /* One set of tables: all memory, and every vCPU's windows. */
@@ -897,16 +904,18 @@ static void say(void)
 
 	tide_mmu_stats(world.mmu, &mmu);
 	tide_backing_stats(world.backing, &host);
-	printf("# %u vCPUs, %u clients%s: faults %ju fast %ju slow %ju again, "
+	printf("# %u vCPUs, %u clients%s%s: faults %ju fast %ju slow %ju again, "
 	       "%ju emulated, %ju flushes, %ju splits, %ju zaps, %ju out, "
 	       "%ju merges, %ju harvests of %ju pages\n",
 	       world.setup.cpus, world.setup.clients,
-	       world.setup.hasty ? ", hasty" : "", (uintmax_t)mmu.faults_fast,
-	       (uintmax_t)mmu.faults_slow, (uintmax_t)mmu.faults_retried,
-	       (uintmax_t)mmu.writes_emulated, (uintmax_t)mmu.flushes,
-	       (uintmax_t)mmu.large_splits, (uintmax_t)mmu.zaps,
-	       (uintmax_t)host.swap_outs, (uintmax_t)host.merges,
-	       (uintmax_t)readers[0].harvests, (uintmax_t)readers[0].pages);
+	       world.setup.hasty ? ", hasty" : "",
+	       world.setup.backed_tables ? ", backed tables" : "",
+	       (uintmax_t)mmu.faults_fast, (uintmax_t)mmu.faults_slow,
+	       (uintmax_t)mmu.faults_retried, (uintmax_t)mmu.writes_emulated,
+	       (uintmax_t)mmu.flushes, (uintmax_t)mmu.large_splits,
+	       (uintmax_t)mmu.zaps, (uintmax_t)host.swap_outs,
+	       (uintmax_t)host.merges, (uintmax_t)readers[0].harvests,
+	       (uintmax_t)readers[0].pages);
 }
 
 static void check_and_destroy(void)
@@ -1002,6 +1011,7 @@ static void stress(enum tide_paging_mode mode, uint64_t seed)
 		setup.shared_tables = next_random(&random, 2);
 		setup.few_tables = !next_random(&random, 3);
 		setup.hasty = !next_random(&random, 3);
+		setup.backed_tables = next_random(&random, 2);
 		create(&setup);
 		run_all();
 		check_and_destroy();
