@@ -904,9 +904,9 @@ static void say(void)
 
 	tide_mmu_stats(world.mmu, &mmu);
 	tide_backing_stats(world.backing, &host);
-	printf("# %u vCPUs, %u clients%s%s: "
-	       "faults %ju fast %ju slow %ju again, %ju emulated, %ju flushes, %ju splits, %ju zaps, %ju out, "
-	       "%ju merges, %ju harvests of %ju pages\n",
+	printf("# %u vCPUs, %u clients%s%s: faults %ju fast %ju slow "
+	       "%ju again, %ju emulated, %ju flushes, %ju splits, "
+	       "%ju zaps, %ju out, %ju merges, %ju harvests of %ju pages\n",
 	       world.setup.cpus, world.setup.clients,
 	       world.setup.hasty ? ", hasty" : "",
 	       world.setup.backed_tables ? ", backed tables" : "",
