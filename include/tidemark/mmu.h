@@ -53,8 +53,8 @@ struct tide_mmu_config {
 	uint32_t flags; /* enum tide_mmu_flags */
 	/* How long a flush waits for a vCPU's safe point; 0: 10 s. */
 	uint64_t flush_timeout_ns;
-	/* Page-table pages at most, then the oldest are zapped; at least 64;
-	 * 0: 2^20, 4 GiB of tables. */
+	/* Page-table pages at most, beside the vCPUs' roots; then the oldest
+	 * are zapped; at least 64; 0: 2^20, 4 GiB of tables. */
 	uint64_t table_pages_max;
 	/* Slots inside its memory are backed by its frames; NULL: host memory
 	 * is simply there.  Stays the caller's, and outlives the MMU. */

@@ -302,7 +302,7 @@ static int load_root(struct mmu_vcpu *vcpu)
 		return err;
 	if (vcpu->root)
 		sp_put_root(vcpu->mmu, vcpu->root);
-	root->root_count++;
+	sp_take_root(vcpu->mmu, root);
 	vcpu->root = root;
 	return 0;
 }

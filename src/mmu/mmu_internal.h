@@ -185,6 +185,8 @@ struct tide_mmu {
 	struct spt_arena *arenas;
 	struct shadow_page *garbage; /* unlinked, not yet past RCU */
 	uint32_t garbage_count;
+	uint32_t freeing_count; /* taken from garbage, not yet free */
+	uint32_t root_pages;	/* with a root_count */
 	uint64_t rmap_more_bytes;
 	bool need_flush; /* a right was taken; flush before unlock */
 
@@ -285,6 +287,7 @@ void sp_zap(struct tide_mmu *mmu, struct shadow_page *sp);
 /* Drops one entry, leaf or not.  Sets need_flush. */
 void sp_drop_entry(struct tide_mmu *mmu, struct shadow_page *sp,
 		   uint32_t index);
+void sp_take_root(struct tide_mmu *mmu, struct shadow_page *sp);
 void sp_put_root(struct tide_mmu *mmu, struct shadow_page *sp);
 /* The guest wrote [offset, offset + nbytes) of the page @gfn. */
 void sp_guest_wrote(struct tide_mmu *mmu, uint32_t address_space, uint64_t gfn,

@@ -326,10 +326,19 @@ void sp_zap(struct tide_mmu *mmu, struct shadow_page *sp)
 		garbage_add(mmu, sp);
 }
 
+void sp_take_root(struct tide_mmu *mmu, struct shadow_page *sp)
+{
+	if (!sp->root_count++)
+		mmu->root_pages++;
+}
+
 void sp_put_root(struct tide_mmu *mmu, struct shadow_page *sp)
 {
 	assert(sp->root_count);
-	if (!--sp->root_count && sp->invalid)
+	if (--sp->root_count)
+		return;
+	mmu->root_pages--;
+	if (sp->invalid)
 		garbage_add(mmu, sp);
 }
 
@@ -361,16 +370,25 @@ void sp_guest_wrote(struct tide_mmu *mmu, uint32_t address_space, uint64_t gfn,
 	}
 }
 
+/* That could be zapped.  Were others counted, there could be too many for
+ * ever, and each fault would zap what the one before it had mapped: a store
+ * across two pages would never end. */
+static uint64_t pages_in_the_way(const struct tide_mmu *mmu)
+{
+	return mmu->table_pages - mmu->root_pages - mmu->garbage_count -
+	       mmu->freeing_count;
+}
+
 void sp_make_room(struct tide_mmu *mmu)
 {
 	struct shadow_page *sp = mmu->oldest, *newer;
 	uint64_t most = mmu->config.table_pages_max;
 
-	if (mmu->table_pages - mmu->garbage_count < most)
+	if (pages_in_the_way(mmu) < most)
 		return;
 	/* A part, so that it is not done for every fault. */
 	most -= most / 8;
-	for (; sp && mmu->table_pages - mmu->garbage_count > most; sp = newer) {
+	for (; sp && pages_in_the_way(mmu) > most; sp = newer) {
 		newer = sp->newer;
 		if (!sp->root_count)
 			sp_zap(mmu, sp);
@@ -380,6 +398,7 @@ void sp_make_room(struct tide_mmu *mmu)
 void sp_collect_garbage(struct tide_mmu *mmu, bool all)
 {
 	struct shadow_page *sp, *next;
+	uint32_t count;
 
 	tide_lock_acquire(&mmu->mmu_lock);
 	if (mmu->garbage_count < (all ? 1 : GARBAGE_MIN)) {
@@ -387,8 +406,10 @@ void sp_collect_garbage(struct tide_mmu *mmu, bool all)
 		return;
 	}
 	sp = mmu->garbage;
+	count = mmu->garbage_count;
 	mmu->garbage = NULL;
 	mmu->garbage_count = 0;
+	mmu->freeing_count += count;
 	tide_lock_release(&mmu->mmu_lock);
 
 	tide_rcu_wait(&mmu->rcu_tag);
@@ -397,6 +418,7 @@ void sp_collect_garbage(struct tide_mmu *mmu, bool all)
 		next = sp->next_garbage;
 		sp_free(mmu, sp);
 	}
+	mmu->freeing_count -= count;
 	tide_lock_release(&mmu->mmu_lock);
 }
 

@@ -221,6 +221,7 @@ static void test_a_move_is_made_or_not(void **state)
 	(void)state;
 	config.areas[0].flags = 0;
 	mrig_create(&rig, &config);
+	mrig_store(rig.vcpu[1], PAGE(4), 1);
 	set = (struct set_region){ &rig, 64, 0 };
 	/* After the first flush has been asked for, so that a second fails. */
 	actor_start(&mover, "flush.requested", run_move_and_log, &set);
@@ -289,6 +290,56 @@ static void test_a_crowd_goes_one_after_the_other(void **state)
 	fprintf(stderr, "# %ju faults, %ju rounds more\n",
 		(uintmax_t)stats.faults_slow, (uintmax_t)stats.faults_retried);
 	assert_true(stats.faults_retried < 12 * stats.faults_slow);
+	mrig_destroy(&rig);
+}
+
+#define ROOTS 70u
+
+static const struct mrig_config few_tables = {
+	.areas = { { .id = 0, .gfn = RAM, .npages = 64 },
+		   { .id = 1, .gfn = TABLES, .npages = 32 + ROOTS } },
+	.table_pages_max = 64,
+};
+
+/* Another root, of which entry 0 is that of @tables. */
+static struct tide_vcpu *vcpu_of_its_own(struct mrig *rig,
+					 const struct guest_tables *tables,
+					 uint64_t root)
+{
+	struct guest_tables own = *tables;
+	struct tide_vcpu *vcpu;
+
+	assert_int_equal(tide_vcpu_create(rig->mmu, &vcpu), 0);
+	mrig_poke(rig, root, mrig_peek(rig, tables->root));
+	own.root = root;
+	tables_load(&own, vcpu, 0);
+	return vcpu;
+}
+
+/* Fails, and never ends, when tables that cannot be zapped count as too many:
+ * then the fault on one page takes away what that on the other has mapped. */
+static void test_roots_are_not_too_many_tables(void **state)
+{
+	struct mrig rig;
+	struct guest_tables tables;
+	struct tide_vcpu *vcpus[ROOTS];
+
+	(void)state;
+	mrig_create(&rig, &few_tables);
+	tables_init(&tables, &rig, TIDE_PAGING_X86_64, MRIG_GPA(TABLES));
+	/* Of two tables each. */
+	(void)tables_map(&tables, GVA - TIDE_PAGE_SIZE, PAGE(3), 1,
+			 PTE_WRITABLE);
+	(void)tables_map(&tables, GVA, PAGE(4), 1, PTE_WRITABLE);
+	for (uint32_t i = 0; i < ROOTS; i++) {
+		vcpus[i] = vcpu_of_its_own(&rig, &tables,
+					   MRIG_GPA(TABLES + 32 + i));
+		mrig_store(vcpus[i], GVA, i);
+	}
+	mrig_store(vcpus[0], GVA - 4, 0x0102030405060708);
+	assert_int_equal(mrig_peek(&rig, PAGE(4)) & UINT32_MAX, 0x01020304);
+	for (uint32_t i = 0; i < ROOTS; i++)
+		tide_vcpu_destroy(vcpus[i]);
 	mrig_destroy(&rig);
 }
 
@@ -377,6 +428,8 @@ int main(int argc, char **argv)
 		      test_a_move_is_made_or_not),
 		CLAIM("vCPUs that need more frames than there are go on",
 		      test_a_crowd_goes_one_after_the_other),
+		CLAIM("a store goes on where there are more roots than tables",
+		      test_roots_are_not_too_many_tables),
 		CLAIM("a vCPU that goes leaves its log behind",
 		      test_a_vcpu_leaves_its_log_behind),
 		CLAIM("a vCPU that goes leaves what was collected of it",
