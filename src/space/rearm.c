@@ -117,17 +117,23 @@ static int rearm_words(struct tide_slot *slot, uint64_t first_word,
 	return err;
 }
 
-/* [*first_word, *end_word) without the words at both ends of which nothing is
- * handed out: what else is known there waits for who hands it out. */
-static void taken_words(const struct tide_page_set *taken, uint64_t *first_word,
-			uint64_t *end_word)
+/* The end of the last word in [@first, @end) that is not empty, or @first. */
+static uint64_t end_of_words(const struct tide_page_set *set, uint64_t first,
+			     uint64_t end)
 {
-	uint64_t last, word = tide_page_set_next(taken, *first_word);
+	while (first < end) {
+		uint64_t block = (end - 1) / TIDE_WORD_BITS;
+		uint64_t begin = block * TIDE_WORD_BITS;
+		uint64_t bits = set->block[block] &
+				tide_mask(0, (unsigned int)(end - begin));
 
-	*first_word = last = word;
-	for (; word < *end_word; word = tide_page_set_next(taken, word + 1))
-		last = word + 1;
-	*end_word = last;
+		if (bits) {
+			end = begin + 64 - (uint64_t)__builtin_clzll(bits);
+			return end > first ? end : first;
+		}
+		end = begin;
+	}
+	return first;
 }
 
 /*
@@ -144,7 +150,10 @@ int tide_watch_rearm(struct tide_watch *watch, uint64_t first, uint64_t end)
 	tide_lock_assert_held(&slot->space->slots_lock);
 	if (slot->gone)
 		return 0; /* nobody writes it any more */
-	taken_words(&watch->taken, &first_word, &end_word);
+	/* Only where something is handed out: what else is known waits for
+	 * who hands it out. */
+	first_word = tide_page_set_next(&watch->taken, first_word);
+	end_word = end_of_words(&watch->taken, first_word, end_word);
 	err = take_late_marks(watch, first_word, end_word);
 	if (!err && slot->known && slot->logged) {
 		know_marked(watch, first_word, end_word);
