@@ -93,6 +93,22 @@ static int has_log(const struct harvest *harvest)
 	return harvest->slot && harvest->slot->has_log ? 0 : -ENOENT;
 }
 
+/* Under slots_lock, of a slot that has a log. */
+static int take(struct harvest *harvest,
+		void (*found)(void *opaque, uint64_t word, uint64_t bits),
+		void *opaque)
+{
+	struct tide_dirty_log *log = &harvest->slot->log;
+	int err = mmu_flush_owed(harvest->mmu);
+
+	if (err)
+		return err;
+	if (!harvest->mmu->manual)
+		return tide_dirty_log_get(log, &hooks, harvest, found, opaque);
+	tide_dirty_log_peek(log, found, opaque);
+	return 0;
+}
+
 int mmu_take_dirty_log(struct tide_mmu *mmu, uint32_t slot,
 		       void (*found)(void *opaque, uint64_t word,
 				     uint64_t bits),
@@ -106,12 +122,7 @@ int mmu_take_dirty_log(struct tide_mmu *mmu, uint32_t slot,
 	if (!err)
 		err = has_log(&harvest);
 	if (!err)
-		err = mmu_flush_owed(mmu);
-	if (!err && mmu->manual)
-		tide_dirty_log_peek(&harvest.slot->log, found, opaque);
-	else if (!err)
-		err = tide_dirty_log_get(&harvest.slot->log, &hooks, &harvest,
-					 found, opaque);
+		err = take(&harvest, found, opaque);
 	tide_lock_release(&mmu->slots_lock);
 	return err;
 }
@@ -132,11 +143,13 @@ int mmu_get_dirty_log(struct tide_mmu *mmu, uint32_t slot, uint64_t *words)
 	err = find_log(mmu, slot, &harvest);
 	if (!err)
 		err = has_log(&harvest);
-	if (!err)
+	if (!err) {
 		memset(words, 0,
 		       tide_words(harvest.slot->npages) * sizeof(*words));
+		err = take(&harvest, put_word, words);
+	}
 	tide_lock_release(&mmu->slots_lock);
-	return err ? err : mmu_take_dirty_log(mmu, slot, put_word, words);
+	return err;
 }
 
 int mmu_clear_dirty_log(struct tide_mmu *mmu, uint32_t slot,
