@@ -237,7 +237,7 @@ static void test_a_move_is_made_or_not(void **state)
 #define CROWD 8u
 #define CROWD_PAGES 32u
 
-/* A fault needs five pages at once, and eight faults far more than there are. */
+/* A fault needs five pages at once, eight faults far more than there are. */
 static const struct mrig_config crowd = {
 	.areas = { { .id = 1,
 		     .gfn = RAM,
