@@ -131,6 +131,7 @@ int mmu_map_leaf(struct tide_mmu *mmu, const struct mmu_map *map,
 		atomic_store_explicit(&sp->gfns[index], map->gfn,
 				      memory_order_release);
 	}
+	map->slot->ever_mapped = true;
 	err = rmap_add(mmu, rmap_of(map->slot, map->gfn, level), sptep);
 	if (err)
 		return err;

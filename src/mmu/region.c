@@ -118,8 +118,9 @@ static int replace(struct tide_mmu *mmu, struct mmu_slot *slot, uint64_t gfn)
 	lock_for_slots(mmu);
 	zap_tables_in(mmu, slot);
 	mmu_zap_pages(mmu, slot, 0, slot->npages);
+	if (slot->ever_mapped || mmu->need_flush)
+		err = mmu_flush(mmu);
 	mmu->need_flush = false;
-	err = mmu_flush(mmu);
 	unused = err ? table
 		     : mmu_table_publish(mmu, slot->address_space, table);
 	if (!err && gfn != NO_GFN)
@@ -206,6 +207,7 @@ static int log_off(struct tide_mmu *mmu, struct mmu_slot *slot, uint32_t flags)
 static int log_on(struct tide_mmu *mmu, struct mmu_slot *slot, uint32_t flags)
 {
 	int err = mmu_slot_log_init(mmu, slot);
+	bool mapped;
 
 	if (err)
 		return err;
@@ -221,8 +223,11 @@ static int log_on(struct tide_mmu *mmu, struct mmu_slot *slot, uint32_t flags)
 		return 0;
 	tide_lock_acquire(&mmu->mmu_lock);
 	mmu_protect_slot(mmu, slot);
+	mapped = slot->ever_mapped;
 	tide_lock_release(&mmu->mmu_lock);
-	err = mmu_flush(mmu); /* F1: unconditional */
+	/* F1: unconditional.  But a slot that is new can be added, and taken
+	 * away again, whatever some vCPU has of others. */
+	err = mapped ? mmu_flush(mmu) : 0;
 	if (err)
 		(void)log_off(mmu, slot, flags & ~MMU_REGION_LOG);
 	return err;

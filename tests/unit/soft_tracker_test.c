@@ -404,6 +404,30 @@ static void test_stuck_harvest(void **state)
 	tear_down(&rig);
 }
 
+/* A slot that is new has no translations: an add that fails is undone. */
+static void test_stuck_add(void **state)
+{
+	struct tide_slot_config slot = { .id = 2,
+					 .first_gfn = 0x9000,
+					 .npages = 64 };
+	struct rig rig;
+
+	set_up(&rig, *state, PAGES);
+	slot.host =
+		mmap(NULL, slot.npages * TIDE_PAGE_SIZE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(slot.host, MAP_FAILED);
+	get_stuck(&rig);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(tide_slot_add(rig.space, &slot), 0);
+		(void)tide_slot_remove(rig.space, 1); /* now one is owed */
+		assert_int_equal(tide_slot_remove(rig.space, 2), 0);
+	}
+	get_loose(&rig);
+	munmap(slot.host, slot.npages * TIDE_PAGE_SIZE);
+	tear_down(&rig);
+}
+
 #define ON_EACH(claim, function)                       \
 	{ "clear: " claim, function, NULL, NULL,       \
 	  (void *)(uintptr_t)&by_clear },              \
@@ -436,6 +460,7 @@ int main(void)
 			test_stuck_remove),
 		ON_EACH("a slot that cannot be flushed does not move",
 			test_stuck_move),
+		ON_EACH("a new slot needs no flush", test_stuck_add),
 		ON_EACH("no page is handed out that may still be written",
 			test_stuck_harvest),
 	};
