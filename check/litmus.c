@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "outcome.h"
+
 static double now(void)
 {
 	struct timespec time;
@@ -14,7 +16,7 @@ static double now(void)
 	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-static bool is_asked_for(const char *name, int argc, char **argv)
+bool litmus_is_asked_for(const char *name, int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(name, argv[i]))
@@ -31,7 +33,7 @@ static bool is_right(const struct litmus *litmus, int err,
 	if (litmus->violation)
 		return result->violated &&
 		       strstr(result->message, litmus->violation);
-	return !result->violated && result->executions &&
+	return !result->violated && (result->executions || litmus->outcomes) &&
 	       (!litmus->executions ||
 		litmus->executions == result->executions);
 }
@@ -47,33 +49,38 @@ static void print_trace(const char *trace)
 	}
 }
 
-int litmus_main(const struct litmus *all, size_t count, int argc, char **argv)
+bool litmus_run(const struct litmus *litmus, int number)
 {
 	static struct explore_result result;
+	char message[256] = "";
+	double begin = now();
+	int err = explore(&litmus->program, NULL, &result);
+	bool right = is_right(litmus, err, &result);
+
+	if (litmus->outcomes && !result.violated)
+		right &= outcome_compare(litmus->outcomes, message,
+					 sizeof(message));
+	printf("%sok %d - %s (%llu executions, %llu blocked, %.2f s)\n",
+	       right ? "" : "not ", number, litmus->program.name,
+	       (unsigned long long)result.executions,
+	       (unsigned long long)result.blocked, now() - begin);
+	if (!right) {
+		printf("# error %d, expected %llu executions; %s%s\n", err,
+		       (unsigned long long)litmus->executions, message,
+		       result.message);
+		print_trace(result.trace);
+	}
+	(void)fflush(stdout);
+	return right;
+}
+
+int litmus_main(const struct litmus *all, size_t count, int argc, char **argv)
+{
 	int failed = 0, number = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		const struct litmus *litmus = &all[i];
-		double begin = now();
-		int err;
-
-		if (!is_asked_for(litmus->program.name, argc, argv))
-			continue;
-		err = explore(&litmus->program, NULL, &result);
-		bool right = is_right(litmus, err, &result);
-
-		printf("%sok %d - %s (%llu executions, %llu blocked, %.2f s)\n",
-		       right ? "" : "not ", ++number, litmus->program.name,
-		       (unsigned long long)result.executions,
-		       (unsigned long long)result.blocked, now() - begin);
-		if (!right) {
-			failed++;
-			printf("# error %d, expected %llu executions; %s\n",
-			       err, (unsigned long long)litmus->executions,
-			       result.message);
-			print_trace(result.trace);
-		}
-		(void)fflush(stdout);
+		if (litmus_is_asked_for(all[i].program.name, argc, argv))
+			failed += !litmus_run(&all[i], ++number);
 	}
 	printf("1..%d\n", number);
 	return failed || !number;

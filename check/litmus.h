@@ -17,7 +17,15 @@ struct litmus {
 	/* It must be found wrong, and this is part of the message; NULL: it
 	 * must hold. */
 	const char *violation;
+	/* What outcome.h must have recorded: all of it and nothing else; NULL:
+	 * the program records nothing. */
+	const char *outcomes;
 };
+
+/* Explores one; prints its line of TAP.  Return: it is as it should be. */
+bool litmus_run(const struct litmus *litmus, int number);
+/* Is the program called @name among those that the arguments ask for? */
+bool litmus_is_asked_for(const char *name, int argc, char **argv);
 
 /* Arguments: names of programs; none: all.  Return: an exit status. */
 int litmus_main(const struct litmus *all, size_t count, int argc, char **argv);

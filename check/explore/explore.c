@@ -23,9 +23,11 @@
  * which is not in the graph, has the right values for a program without races.
  *
  * A thread whose assume fails, or whose lock is taken, stops; when another
- * write comes, its read may be turned to that.  If at the end it stands at the
- * latest write of its place, nothing will ever wake it: for a lock that is a
- * dead-lock, and a violation.
+ * write comes, its read may be turned to that.  If at the end all threads that
+ * have not ended stand at the latest write of what they have read last, nothing
+ * will ever wake them; if one of them waits for a lock that is a dead-lock, and
+ * a violation.  If one stands at an earlier write, others may wait for it, and
+ * it goes on in another execution.
  */
 #include "explore.h"
 
@@ -698,28 +700,45 @@ static void start_threads(void)
 	}
 }
 
-/* Every place has the value of its last write; final may look. */
-static void finish(void)
+/* Does it wait for a write that does not come? */
+static bool is_stuck(const struct thread *thread)
 {
-	bool blocked = false;
+	const struct event *read;
+	const struct location *location;
 
-	check_touches();
+	if (thread->last_read == NO_EVENT)
+		return false;
+	read = &run.graph.event[thread->last_read];
+	location = &run.graph.location[read->location];
+	return location->write[location->count - 1] == read->reads;
+}
+
+/* Return: one or more threads have not ended. */
+static bool check_blocked(void)
+{
+	const struct event *lock = NULL;
+	bool blocked = false, stuck = true;
+
 	for (uint32_t i = 0; i < run.program->threads; i++) {
-		struct thread *thread = &run.thread[i];
-		const struct event *read;
-		const struct location *location;
+		const struct thread *thread = &run.thread[i];
 
 		if (thread->state == THREAD_ENDED)
 			continue;
 		blocked = true;
-		if (thread->state != THREAD_LOCK)
-			continue;
-		read = &run.graph.event[thread->last_read];
-		location = &run.graph.location[read->location];
-		if (location->write[location->count - 1] == read->reads)
-			violate("dead-lock", read->where);
+		stuck = stuck && is_stuck(thread);
+		if (thread->state == THREAD_LOCK)
+			lock = &run.graph.event[thread->last_read];
 	}
-	if (blocked) {
+	if (lock && stuck)
+		violate("dead-lock", lock->where);
+	return blocked;
+}
+
+/* Every place has the value of its last write; final may look. */
+static void finish(void)
+{
+	check_touches();
+	if (check_blocked()) {
 		run.result->blocked++;
 		return;
 	}
