@@ -137,14 +137,14 @@ struct tide_paging {
 #define TIDE_VCPU_REQUESTS 0xfeu
 
 struct tide_tlb_entry {
-	uint64_t tag;	 /* page address, and the generation in bits 3 to 11 */
+	uint64_t tag;	 /* page address; others are not in the guest */
 	uint64_t addend; /* host address less gva */
 };
 
 struct tide_vcpu {
 	TIDE_ATOMIC(uint32_t) state;
-	uint32_t tlb_tag; /* the generation that is valid; outside: none */
-	struct tide_tlb_entry tlb[TIDE_ACCESS_COUNT][TIDE_TLB_ENTRIES];
+	/* TIDE_TLB_ENTRIES each; outside guest mode one that has nothing. */
+	const struct tide_tlb_entry *tlb[TIDE_ACCESS_COUNT];
 };
 
 /**
@@ -209,13 +209,18 @@ static inline bool tide_vcpu_hit(const struct tide_vcpu *vcpu, uint64_t gva,
 				 size_t nbytes, enum tide_access access,
 				 uint64_t *ret_host)
 {
-	const struct tide_tlb_entry *entry =
-		&vcpu->tlb[access][(gva >> TIDE_PAGE_SHIFT) % TIDE_TLB_ENTRIES];
-	uint64_t tag =
-		(gva & (~(TIDE_PAGE_SIZE - 1) | (nbytes - 1))) | vcpu->tlb_tag;
+	/* An entry has 16 bytes: one shift and one mask are its offset. */
+	const void *at =
+		(const char *)vcpu->tlb[access] +
+		(gva >> (TIDE_PAGE_SHIFT - 4) &
+		 (TIDE_TLB_ENTRIES - 1) * sizeof(struct tide_tlb_entry));
+	const struct tide_tlb_entry *entry = (const struct tide_tlb_entry *)at;
+	uint64_t tag = gva & (~(TIDE_PAGE_SIZE - 1) | (nbytes - 1));
 
+	if (__builtin_expect(entry->tag != tag, 0))
+		return false;
 	*ret_host = gva + entry->addend;
-	return __builtin_expect(entry->tag == tag, 1);
+	return true;
 }
 
 /**

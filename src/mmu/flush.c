@@ -37,6 +37,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/clock.h"
 #include "base/pause_point.h"
 #include "base/relax.h"
@@ -44,7 +45,6 @@
 #include "mmu/mmu_internal.h"
 
 #define SPINS 8u
-#define GENERATION_LAST 510u /* 511 is "outside" */
 
 static void futex_wake(_Atomic uint32_t *word)
 {
@@ -67,15 +67,25 @@ static void futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t ns)
 	errno = saved;
 }
 
+/* What a vCPU has outside guest mode. */
+static const struct tide_tlb_entry nothing[TIDE_TLB_ENTRIES] = {
+	{ .tag = TLB_TAG_NONE },
+};
+
+/* What is used of it is cleared: a number in each tag, to make them invalid at
+ * once, would cost every hit an instruction. */
 void mmu_vcpu_flush_own(struct mmu_vcpu *vcpu)
 {
-	if (vcpu->generation++ == GENERATION_LAST) {
-		/* The numbers come round: none may be left from before. */
-		memset(vcpu->public.tlb, 0, sizeof(vcpu->public.tlb));
-		vcpu->generation = 1;
+	for (int what = 0; what < TIDE_ACCESS_COUNT; what++) {
+		struct tide_tlb_entry *tlb = vcpu->tlb[what];
+
+		for (uint64_t used = vcpu->tlb_used[what]; used;
+		     used &= used - 1)
+			memset(&tlb[tide_lowest(used) * TLB_GROUP], 0,
+			       TLB_GROUP * sizeof(*tlb));
+		tlb[0].tag = TLB_TAG_NONE;
+		vcpu->tlb_used[what] = 0;
 	}
-	if (vcpu->public.tlb_tag != TLB_TAG_OUTSIDE)
-		vcpu->public.tlb_tag = vcpu->generation << 3;
 }
 
 void mmu_vcpu_acknowledge(struct mmu_vcpu *vcpu)
@@ -108,7 +118,8 @@ void mmu_vcpu_into_guest(struct mmu_vcpu *vcpu)
 	/* ACQ_REL(guest.enter) pairs with ACQ_REL(guest.request) */
 	(void)atomic_fetch_or_explicit(&vcpu->public.state, TIDE_VCPU_IN_GUEST,
 				       memory_order_acq_rel);
-	vcpu->public.tlb_tag = vcpu->generation << 3;
+	for (int what = 0; what < TIDE_ACCESS_COUNT; what++)
+		vcpu->public.tlb[what] = vcpu->tlb[what];
 	mmu_vcpu_acknowledge(vcpu);
 }
 
@@ -116,7 +127,8 @@ void mmu_vcpu_out_of_guest(struct mmu_vcpu *vcpu)
 {
 	uint32_t old;
 
-	vcpu->public.tlb_tag = TLB_TAG_OUTSIDE;
+	for (int what = 0; what < TIDE_ACCESS_COUNT; what++)
+		vcpu->public.tlb[what] = nothing;
 	/* ACQ_REL(guest.leave) pairs with ACQ_REL(guest.request),
 	 * ACQUIRE(guest.left) and ACQ_REL(guest.wait) */
 	old = atomic_fetch_and_explicit(&vcpu->public.state,

@@ -131,7 +131,9 @@ struct mmu_vcpu {
 	/* The vCPU's own thread. */
 	struct tide_paging paging;
 	const struct paging_format *format; /* NULL: direct */
-	uint32_t generation;
+	struct tide_tlb_entry tlb[TIDE_ACCESS_COUNT][TIDE_TLB_ENTRIES];
+	/* Of each group of TLB_GROUP entries: may hold something. */
+	uint64_t tlb_used[TIDE_ACCESS_COUNT];
 	struct tide_exit exit;
 	bool has_ring;
 	struct tide_ring ring;
@@ -366,7 +368,9 @@ void mmu_vcpu_acknowledge(struct mmu_vcpu *vcpu);
 #define VCPU_RING_FULL 8u
 #define VCPU_WAITER 16u
 #define VCPU_ACK 256u /* counts upwards from here */
-#define TLB_TAG_OUTSIDE (511u << 3)
+#define TLB_GROUP (TIDE_TLB_ENTRIES / 64)
+/* Tag of an entry of page 0 that has nothing; those of other pages have 0. */
+#define TLB_TAG_NONE 8u
 
 /* host_page.c; no lock held */
 struct host_ref {

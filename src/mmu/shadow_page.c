@@ -20,7 +20,8 @@
  * Write flooding.  A guest that stops using a page as a table goes on writing
  * to it, and each write would be emulated for ever.  After FLOOD_MAX writes
  * without a walk through it the shadow is given up, and the page is writable
- * again (KVM's detect_write_flooding).
+ * again (KVM's detect_write_flooding, which stops at 3; there an emulated write
+ * is a VM exit, here a new shadow costs as much as some 50 of them).
  *
  * Synchronisation
  *   gfns.set    the gfn of a leaf, before the leaf -> gfns.get.  The leaf is
@@ -38,7 +39,7 @@
 
 #define ARENA_BYTES (2ull << 20)
 #define ARENA_TABLES (ARENA_BYTES / TIDE_PAGE_SIZE - 1)
-#define FLOOD_MAX 3u
+#define FLOOD_MAX 64u
 #define GARBAGE_MIN 128u
 
 /* The first page of an arena is this, the others are tables. */

@@ -12,6 +12,7 @@
  *   spte.touch   A and D are set by compare-exchange, so never in an entry
  *                that has become something else (K12).
  */
+#include "base/bits.h"
 #include "base/pause_point.h"
 #include "base/rcu.h"
 #include "mmu/mmu_internal.h"
@@ -73,9 +74,8 @@ uint64_t mmu_tlb_fill(struct mmu_vcpu *vcpu, uint64_t gva,
 		      enum tide_access what)
 {
 	uint64_t page = gva & ~(uint64_t)(TIDE_PAGE_SIZE - 1);
-	struct tide_tlb_entry *entry =
-		&vcpu->public.tlb[what]
-				 [(gva >> TIDE_PAGE_SHIFT) % TIDE_TLB_ENTRIES];
+	uint32_t index = (gva >> TIDE_PAGE_SHIFT) % TIDE_TLB_ENTRIES;
+	struct tide_tlb_entry *entry = &vcpu->tlb[what][index];
 	struct spte_walk walk;
 	uint64_t host = 0;
 
@@ -86,7 +86,8 @@ uint64_t mmu_tlb_fill(struct mmu_vcpu *vcpu, uint64_t gva,
 			TIDE_PAGE_SIZE;
 
 		host = spte_address(walk.spte) + (page & within);
-		entry->tag = page | vcpu->public.tlb_tag;
+		entry->tag = page;
+		vcpu->tlb_used[what] |= tide_bit(index / TLB_GROUP);
 		entry->addend = host - page;
 		host += gva - page;
 	}

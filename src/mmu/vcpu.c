@@ -53,8 +53,8 @@ static struct mmu_vcpu *take_object(struct tide_mmu *mmu)
 	memset(vcpu, 0, sizeof(*vcpu));
 	vcpu->mmu = mmu;
 	vcpu->number = count;
-	vcpu->generation = 1;
-	vcpu->public.tlb_tag = TLB_TAG_OUTSIDE;
+	mmu_vcpu_flush_own(vcpu);
+	mmu_vcpu_out_of_guest(vcpu);
 	/* RELEASE(vcpus.made) pairs with ACQUIRE(vcpus.read) and
 	 * ACQUIRE(vcpus.stat) */
 	atomic_store_explicit(&mmu->vcpu[count], vcpu, memory_order_release);
