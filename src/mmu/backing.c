@@ -196,6 +196,13 @@ bool backing_has(const struct tide_backing *backing, uint64_t host,
 	       npages <= backing->npages - page;
 }
 
+bool backing_has_any(const struct tide_backing *backing, uint64_t host,
+		     uint64_t npages)
+{
+	return host < backing->host + backing->npages * TIDE_PAGE_SIZE &&
+	       host + npages * TIDE_PAGE_SIZE > backing->host;
+}
+
 /* The last page of a shared frame has it to itself again, if nobody has a
  * reference that he got by way of another page. */
 static bool keep_frame(struct tide_backing *backing, uint32_t page)

@@ -37,6 +37,9 @@ int backing_set_notifier(struct tide_backing *backing,
 /* Is [host, host + npages pages) inside? */
 bool backing_has(const struct tide_backing *backing, uint64_t host,
 		 uint64_t npages);
+/* Is any of them? */
+bool backing_has_any(const struct tide_backing *backing, uint64_t host,
+		     uint64_t npages);
 
 struct host_page {
 	uint64_t pfn;

@@ -132,6 +132,17 @@ static int replace(struct tide_mmu *mmu, struct mmu_slot *slot, uint64_t gfn)
 	return err;
 }
 
+/* Then those pages would be taken for memory, which they are not. */
+static bool is_partly_backed(const struct tide_mmu *mmu,
+			     const struct mmu_region *region)
+{
+	const struct tide_backing *backing = mmu->config.backing;
+	uint64_t npages = region->memory_bytes >> TIDE_PAGE_SHIFT;
+
+	return backing && backing_has_any(backing, region->host, npages) &&
+	       !backing_has(backing, region->host, npages);
+}
+
 static int create(struct tide_mmu *mmu, const struct mmu_region *region)
 {
 	uint64_t gfn = region->gpa >> TIDE_PAGE_SHIFT;
@@ -145,7 +156,8 @@ static int create(struct tide_mmu *mmu, const struct mmu_region *region)
 	if (!is_free(mmu, region->slot >> 16, NULL, gfn,
 		     region->memory_bytes >> TIDE_PAGE_SHIFT))
 		return -EEXIST;
-	if (gfn + (region->memory_bytes >> TIDE_PAGE_SHIFT) > MMU_GFN_END)
+	if (gfn + (region->memory_bytes >> TIDE_PAGE_SHIFT) > MMU_GFN_END ||
+	    is_partly_backed(mmu, region))
 		return -EINVAL;
 	err = mmu_slot_create(mmu, region, &slot);
 	if (err)

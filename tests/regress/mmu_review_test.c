@@ -234,6 +234,29 @@ static void test_a_move_is_made_or_not(void **state)
 	mrig_destroy(&rig);
 }
 
+/* Fails when what is partly in the backing is taken for memory. */
+static void test_a_slot_is_in_the_backing_or_not(void **state)
+{
+	struct mrig rig;
+	struct mmu_region region = { .slot = 5,
+				     .gpa = MRIG_GPA(MOVED),
+				     .memory_bytes = 2 * TIDE_PAGE_SIZE };
+	uint64_t first;
+
+	(void)state;
+	mrig_create(&rig, &backed_tables);
+	first = (uintptr_t)tide_backing_host(rig.backing);
+	region.host = first + 31 * TIDE_PAGE_SIZE;
+	assert_int_equal(mmu_set_region(rig.mmu, &region), -EINVAL);
+	region.host = first - TIDE_PAGE_SIZE;
+	assert_int_equal(mmu_set_region(rig.mmu, &region), -EINVAL);
+	region.memory_bytes = 34 * TIDE_PAGE_SIZE;
+	assert_int_equal(mmu_set_region(rig.mmu, &region), -EINVAL);
+	region.memory_bytes = TIDE_PAGE_SIZE;
+	assert_int_equal(mmu_set_region(rig.mmu, &region), 0);
+	mrig_destroy(&rig);
+}
+
 #define CROWD 8u
 #define CROWD_PAGES 32u
 
@@ -426,6 +449,8 @@ int main(int argc, char **argv)
 		      test_a_slot_that_stays_was_never_gone),
 		CLAIM("a move with other flags is made or not",
 		      test_a_move_is_made_or_not),
+		CLAIM("a slot is in the backing, or not",
+		      test_a_slot_is_in_the_backing_or_not),
 		CLAIM("vCPUs that need more frames than there are go on",
 		      test_a_crowd_goes_one_after_the_other),
 		CLAIM("a store goes on where there are more roots than tables",
