@@ -55,7 +55,8 @@ static void check_free_list(const struct tide_backing *backing)
 	     frame = backing->frames[frame].first) {
 		assert(frame < backing->nframes);
 		assert(backing->frames[frame].free);
-		assert(++length <= backing->stats.frames_free);
+		length++;
+		assert(length <= backing->stats.frames_free);
 	}
 	assert(length == backing->stats.frames_free);
 }
