@@ -93,11 +93,22 @@ void mmu_split_block(struct tide_mmu *mmu, struct mmu_slot *slot,
 	}
 }
 
+/* The bits of @mask for pages beyond the block of @page. */
+static uint64_t after_block(const struct mmu_slot *slot, uint64_t first_page,
+			    uint64_t page, uint64_t mask)
+{
+	uint64_t next =
+		((slot->base_gfn + page) / LARGE_PAGES + 1) * LARGE_PAGES -
+		slot->base_gfn - first_page;
+
+	return next < 64 ? mask & ~0ull << next : 0;
+}
+
 void mmu_protect_pages(struct tide_mmu *mmu, struct mmu_slot *slot,
 		       uint64_t first_page, uint64_t mask)
 {
 	tide_lock_assert_held(&mmu->mmu_lock);
-	for (; mask; mask &= mask - 1) {
+	while (mask) {
 		uint64_t page = first_page + tide_lowest(mask);
 		struct mmu_block *block =
 			mmu_block_of(slot, slot->base_gfn + page);
@@ -106,7 +117,13 @@ void mmu_protect_pages(struct tide_mmu *mmu, struct mmu_slot *slot,
 		 * (K15). */
 		if (block->large.value)
 			mmu_split_block(mmu, slot, block);
+		if (!block->mapped) {
+			/* A sparse slot is not walked page by page. */
+			mask = after_block(slot, first_page, page, mask);
+			continue;
+		}
 		protect_for_log(&slot->rmap[page]);
+		mask &= mask - 1;
 	}
 	tide_pause("protect.done");
 }
