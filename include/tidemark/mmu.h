@@ -16,7 +16,9 @@
  * not write to the guest's page tables that way.
  *
  * Threads.  Every call at any time from any thread, except create and
- * destroy, which the caller serialises against everything.
+ * destroy, which the caller serialises against everything.  A thread takes its
+ * own vCPU out of guest mode first: others may wait for that while they hold
+ * what the call needs.
  *
  * A vCPU that stays in guest mode without a safe point for longer than
  * flush_timeout_ns makes the call that waits for it fail with -ETIMEDOUT;

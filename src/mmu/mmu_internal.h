@@ -140,7 +140,7 @@ struct mmu_vcpu {
 	/* Under mmu_lock; its own thread reads it without. */
 	struct shadow_page *root;
 
-	bool in_use;		 /* under slots_lock and mmu_lock */
+	bool in_use;		 /* under slots_lock */
 	_Atomic uintptr_t owner; /* thread in guest mode */
 	/* Counted by its own thread, read by others. */
 	_Atomic uint64_t faults_fast, faults_spurious, faults_slow,

@@ -30,7 +30,7 @@ static uint32_t state_of(const struct mmu_vcpu *vcpu)
 	return atomic_load_explicit(&vcpu->public.state, memory_order_relaxed);
 }
 
-/* An object that is not in use, or a new one.  Under both locks. */
+/* An object that is not in use, or a new one.  Under slots_lock. */
 static struct mmu_vcpu *take_object(struct tide_mmu *mmu)
 {
 	/* Relaxed: changed under slots_lock, which we have. */

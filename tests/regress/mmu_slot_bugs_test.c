@@ -18,6 +18,9 @@
 #define GVA 0x40000000ull
 #define PAGE(page) MRIG_GPA(RAM + (page))
 
+/* Turns that a thread gets to do what it must not do: some 20 ms. */
+#define LONG_ENOUGH 40000
+
 static const struct mrig_config plain = {
 	.areas = { { .id = 0,
 		     .gfn = RAM,
@@ -165,7 +168,7 @@ static void fast_fault_and_slot(const char *where, uint64_t npages)
 	store = (struct access){ rig.vcpu[0], PAGE(3), 2, -1 };
 	actor_start(&writer, where, run_store, &store);
 	actor_begin(&changer, NULL, run_region, &change);
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < LONG_ENOUGH; i++)
 		(void)sched_yield();
 	assert_false(actor_has_ended(&changer)); /* it is in use */
 	actor_end(&writer);
@@ -268,7 +271,7 @@ static void test_log_on_waits(void **state)
 	store = (struct access){ rig.vcpu[0], PAGE(3), 2, -1 };
 	actor_start(&writer, "fast_fault.commit", run_store, &store);
 	actor_begin(&logger, NULL, run_log, &on);
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < LONG_ENOUGH; i++)
 		(void)sched_yield();
 	assert_false(actor_has_ended(&logger));
 	actor_end(&writer);
@@ -297,7 +300,7 @@ static void test_log_off_waits(void **state)
 	store = (struct access){ rig.vcpu[0], PAGE(3), 2, -1 };
 	actor_start(&writer, "fast_fault.claimed", run_store, &store);
 	actor_begin(&logger, NULL, run_log, &off);
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < LONG_ENOUGH; i++)
 		(void)sched_yield();
 	assert_false(actor_has_ended(&logger));
 	actor_end(&writer);
@@ -378,7 +381,7 @@ static void test_k26(void **state)
 	host = (uintptr_t)rig.host[0];
 	assert_int_equal(mmu_notifier.invalidate_start(rig.mmu, host, 4), 0);
 	actor_begin(&changer, NULL, run_region, &change);
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < LONG_ENOUGH; i++)
 		(void)sched_yield();
 	assert_false(actor_has_ended(&changer));
 	mmu_notifier.invalidate_end(rig.mmu, host, 4);
