@@ -124,6 +124,7 @@ int mmu_take_dirty_log(struct tide_mmu *mmu, uint32_t slot,
 	if (!err)
 		err = take(&harvest, found, opaque);
 	tide_lock_release(&mmu->slots_lock);
+	mmu_check_now_and_then(mmu);
 	return err;
 }
 
@@ -149,6 +150,7 @@ int mmu_get_dirty_log(struct tide_mmu *mmu, uint32_t slot, uint64_t *words)
 		err = take(&harvest, put_word, words);
 	}
 	tide_lock_release(&mmu->slots_lock);
+	mmu_check_now_and_then(mmu);
 	return err;
 }
 
@@ -180,6 +182,7 @@ int mmu_clear_dirty_log(struct tide_mmu *mmu, uint32_t slot,
 					   first_page / TIDE_WORD_BITS, npages,
 					   words);
 	tide_lock_release(&mmu->slots_lock);
+	mmu_check_now_and_then(mmu);
 	return err;
 }
 
@@ -297,6 +300,7 @@ int mmu_reset_dirty_rings(struct tide_mmu *mmu)
 	tide_pause("reset.protected");
 	err = entries ? mmu_flush(mmu) : mmu_flush_owed(mmu);
 	tide_lock_release(&mmu->slots_lock);
+	mmu_check_now_and_then(mmu);
 	return err ? err : (int)entries;
 }
 

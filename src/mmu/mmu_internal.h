@@ -193,6 +193,7 @@ struct tide_mmu {
 	bool need_flush; /* a right was taken; flush before unlock */
 
 	_Atomic uint64_t flushes, flush_ns_max, large_splits, zaps;
+	_Atomic uint64_t calls; /* for mmu_check_now_and_then() */
 };
 
 static inline struct mmu_vcpu *mmu_vcpu_of(struct tide_vcpu *vcpu)
@@ -223,6 +224,16 @@ static inline uint32_t mmu_slot_flags(const struct mmu_slot *slot)
 	 * anything is protected. */
 	return atomic_load_explicit(&slot->flags, memory_order_acquire);
 }
+
+/* check.c: with TIDE_CHECKS every so many calls; no lock held */
+#ifdef TIDE_CHECKS
+void mmu_check_now_and_then(struct tide_mmu *mmu);
+#else
+static inline void mmu_check_now_and_then(struct tide_mmu *mmu)
+{
+	(void)mmu;
+}
+#endif
 
 /* dirty_calls.c */
 int mmu_slot_log_init(const struct tide_mmu *mmu, struct mmu_slot *slot);

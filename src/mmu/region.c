@@ -302,5 +302,6 @@ int mmu_set_region(struct tide_mmu *mmu, const struct mmu_region *region)
 	else
 		err = modify(mmu, slot, region);
 	tide_lock_release(&mmu->slots_lock);
+	mmu_check_now_and_then(mmu);
 	return err;
 }
