@@ -3,6 +3,7 @@
 #include "litmus.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -16,13 +17,26 @@ static double now(void)
 	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
+/* As the arguments say. */
+static struct explore_options options;
+
 bool litmus_is_asked_for(const char *name, int argc, char **argv)
 {
+	bool named = false;
+
 	for (int i = 1; i < argc; i++) {
-		if (!strcmp(name, argv[i]))
+		if (!strncmp(argv[i], "--random=", 9))
+			options.random = strtoull(argv[i] + 9, NULL, 10);
+		else if (!strncmp(argv[i], "--seed=", 7))
+			options.seed = strtoull(argv[i] + 7, NULL, 10);
+		else if (!strncmp(argv[i], "--replay=", 9))
+			options.replay = argv[i] + 9;
+		else if (!strcmp(name, argv[i]))
 			return true;
+		else
+			named = true;
 	}
-	return argc < 2;
+	return !named;
 }
 
 static bool is_right(const struct litmus *litmus, int err,
@@ -30,6 +44,10 @@ static bool is_right(const struct litmus *litmus, int err,
 {
 	if (err)
 		return false;
+	/* Some executions show neither how many there are nor all that they
+	 * lead to. */
+	if (options.random || options.replay)
+		return litmus->violation || !result->violated;
 	if (litmus->violation)
 		return result->violated &&
 		       strstr(result->message, litmus->violation);
@@ -49,17 +67,30 @@ static void print_trace(const char *trace)
 	}
 }
 
+/* Does the text lead to the violation again? */
+static bool replays(const struct explore_program *program, const char *text)
+{
+	static struct explore_result again;
+	const struct explore_options one = { .replay = text };
+
+	return !explore(program, &one, &again) && again.violated;
+}
+
 bool litmus_run(const struct litmus *litmus, int number)
 {
 	static struct explore_result result;
 	char message[256] = "";
 	double begin = now();
-	int err = explore(&litmus->program, NULL, &result);
+	int err = explore(&litmus->program, &options, &result);
 	bool right = is_right(litmus, err, &result);
 
-	if (litmus->outcomes && !result.violated)
+	if (litmus->outcomes && !result.violated && !result.bounded)
 		right &= outcome_compare(litmus->outcomes, message,
 					 sizeof(message));
+	if (result.violated && !replays(&litmus->program, result.replay)) {
+		right = false;
+		printf("# %s does not replay\n", result.replay);
+	}
 	printf("%sok %d - %s (%llu executions, %llu blocked, %.2f s)\n",
 	       right ? "" : "not ", number, litmus->program.name,
 	       (unsigned long long)result.executions,
@@ -69,6 +100,9 @@ bool litmus_run(const struct litmus *litmus, int number)
 		       (unsigned long long)litmus->executions, message,
 		       result.message);
 		print_trace(result.trace);
+		if (result.violated)
+			printf("# again: %s --replay=%s\n",
+			       litmus->program.name, result.replay);
 	}
 	(void)fflush(stdout);
 	return right;

@@ -27,7 +27,13 @@ bool litmus_run(const struct litmus *litmus, int number);
 /* Is the program called @name among those that the arguments ask for? */
 bool litmus_is_asked_for(const char *name, int argc, char **argv);
 
-/* Arguments: names of programs; none: all.  Return: an exit status. */
+/*
+ * Arguments: names of programs; none: all.
+ *   --random=N     N executions at random, of a program that is too large
+ *   --seed=N       other ones
+ *   --replay=TEXT  the one execution of a violation, as its report says
+ * Return: an exit status.
+ */
 int litmus_main(const struct litmus *all, size_t count, int argc, char **argv);
 
 #endif

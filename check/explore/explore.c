@@ -42,6 +42,7 @@
 #include "graph.h"
 
 #define STACK_BYTES (64u << 10)
+#define RETRIES_MAX 256u  /* of an execution at random */
 #define TOUCHES_MAX 4096u /* different ones of an execution */
 
 enum thread_state {
@@ -62,6 +63,7 @@ struct thread {
 	uint16_t known; /* events that the graph has of it */
 	uint16_t event[EXPLORE_EVENTS_MAX];
 	uint16_t last_read;
+	const uint32_t *wants; /* the lock that it is about to take */
 };
 
 /* A plain access, after so many events of its thread. */
@@ -86,8 +88,18 @@ static struct {
 	uint32_t touches;
 	struct event_set executed;
 	bool replaying;
-	bool raw;     /* init or final: memory itself */
-	bool dropped; /* this graph is not consistent */
+	/* Steps and choices are made for the threads, one execution after the
+	 * other: by random, or as steps says. */
+	bool guided;
+	const char *steps;
+	uint32_t choice; /* of the step: how far from the latest */
+	uint64_t random;
+	/* One of so many guesses leaves the thread, and what is latest. */
+	uint32_t thread_steady, read_steady;
+	uint32_t retries; /* that are left */
+	bool again;	  /* with the graph as it is */
+	bool raw;	  /* init or final: memory itself */
+	bool dropped;	  /* this graph is not consistent */
 	bool too_big;
 } run;
 
@@ -151,6 +163,83 @@ static void print_trace(void)
 	}
 }
 
+static char letter_of(uint32_t distance)
+{
+	return (char)(distance <= 26 ? 'a' - 1 + distance
+				     : 'A' - 27 + distance);
+}
+
+/* The writes of @location that are in @done and later than @write. */
+static uint32_t count_later(const struct location *location, uint16_t write,
+			    const struct event_set *done)
+{
+	uint32_t later = 0;
+
+	for (uint32_t i = location->count; location->write[--i] != write;)
+		later += set_has(done, location->write[i]);
+	return later;
+}
+
+/* The step for @event, after those of @done.  Return: bytes. */
+static uint32_t print_step(char *text, uint16_t number,
+			   const struct event_set *done)
+{
+	const struct event *event = &run.graph.event[number];
+	uint16_t write = event->kind == EVENT_READ ? event->reads : number;
+	uint32_t distance = 0;
+
+	if (event->kind != EVENT_FENCE)
+		distance = count_later(&run.graph.location[event->location],
+				       write, done);
+	text[0] = (char)('0' + event->thread);
+	text[1] = letter_of(distance);
+	return distance ? 2 : 1;
+}
+
+/* May @number come now, after @done? */
+static bool is_next(uint16_t number, const struct event_set *done)
+{
+	const struct event *event = &run.graph.event[number];
+
+	return !set_has(done, number) &&
+	       (event->previous == NO_EVENT ||
+		set_has(done, event->previous)) &&
+	       (event->reads == NO_EVENT || set_has(done, event->reads));
+}
+
+/* The graph as steps, each after what leads to it.  The second half of a
+ * read-modify-write goes with the first. */
+static void print_replay(char *text)
+{
+	struct event_set done = { { 0 } };
+	bool more = true;
+
+	for (uint32_t i = 0; i < run.graph.events; i++) {
+		if (run.graph.event[i].thread == THREAD_INIT)
+			set_add(&done, i);
+	}
+	while (more) {
+		more = false;
+		for (uint16_t i = 0; i < run.graph.events; i++) {
+			const struct event *event = &run.graph.event[i];
+
+			if (!is_next(i, &done))
+				continue;
+			more = true;
+			text += print_step(text, i, &done);
+			set_add(&done, i);
+			if (!event->exclusive || event->kind != EVENT_READ)
+				continue;
+			for (uint16_t w = 0; w < run.graph.events; w++) {
+				if (run.graph.event[w].exclusive &&
+				    run.graph.event[w].previous == i)
+					set_add(&done, w);
+			}
+		}
+	}
+	*text = '\0';
+}
+
 static void violate(const char *what, const char *where)
 {
 	if (!run.result->violated) {
@@ -158,6 +247,7 @@ static void violate(const char *what, const char *where)
 		(void)snprintf(run.result->message, sizeof(run.result->message),
 			       "%s: %s (%s)", run.program->name, what, where);
 		print_trace();
+		print_replay(run.result->replay);
 	}
 }
 
@@ -228,8 +318,9 @@ static void wait_as(enum thread_state state)
 	run.thread[run.current].state = THREAD_RUNS;
 }
 
-/* The current thread's next event if the graph has it already. */
-static struct event *replay(void)
+/* The current thread's next event if the graph has it already.  @second: of a
+ * read-modify-write, which nothing comes in between. */
+static struct event *replay(bool second)
 {
 	struct thread *thread = &run.thread[run.current];
 	struct event *event;
@@ -237,7 +328,7 @@ static struct event *replay(void)
 
 	if (thread->done == thread->known) {
 		/* What others have in the graph comes first. */
-		if (run.replaying)
+		if (run.replaying || (run.guided && !second))
 			wait_as(THREAD_NEW);
 		return NULL;
 	}
@@ -267,11 +358,61 @@ static uint16_t find_location(const volatile void *at, size_t nbytes)
 			      raw_load(at, nbytes));
 }
 
+static uint32_t choose(uint32_t count)
+{
+	/* splitmix64 */
+	uint64_t z = run.random += 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+	return (uint32_t)((z ^ z >> 31) % count);
+}
+
+/* One of @count, of which the last is the latest. */
+static uint32_t choose_write(uint32_t count)
+{
+	return choose(run.read_steady) ? count - 1 : choose(count);
+}
+
+/* Can the read read number @i of its place, and its write follow? */
+static bool is_candidate(uint16_t read, const struct event *like,
+			 const struct location *location, uint32_t i)
+{
+	const struct event *event = &run.graph.event[read];
+	bool writes = like->exclusive;
+
+	graph_set_read(&run.graph, read, location->write[i]);
+	if (like->compares) {
+		writes = event->value == event->wanted;
+		if (run.thread[run.current].wants && !writes)
+			return false;
+	}
+	if (writes && i + 1u < location->count &&
+	    run.graph.event[location->write[i + 1]].exclusive)
+		return false;
+	return graph_is_consistent(&run.graph, read, NO_EVENT);
+}
+
+static void guide_read(uint16_t read, const struct event *like,
+		       const struct location *location)
+{
+	uint32_t candidate[WRITES_MAX], count = 0, last = location->count - 1u;
+	uint32_t chosen = last - (run.choice < last ? run.choice : last);
+
+	for (uint32_t i = 0; !run.steps && i < location->count; i++) {
+		if (is_candidate(read, like, location, i))
+			candidate[count++] = i;
+	}
+	if (count)
+		chosen = candidate[choose_write(count)];
+	graph_set_read(&run.graph, read, location->write[chosen]);
+}
+
 /* @like: what it is, but for thread, location and value. */
 static uint64_t read_event(const volatile void *at, size_t nbytes,
 			   const struct event *like)
 {
-	struct event *known = replay(), event = *like;
+	struct event *known = replay(false), event = *like;
 	const struct location *location;
 	uint16_t read;
 
@@ -286,8 +427,10 @@ static uint64_t read_event(const volatile void *at, size_t nbytes,
 	read = add_event(&event);
 	run.thread[run.current].last_read = read;
 	location = &run.graph.location[event.location];
+	if (run.guided)
+		guide_read(read, like, location);
 	/* All but the latest write wait. */
-	for (uint32_t i = 0; i < location->count; i++) {
+	for (uint32_t i = 0; !run.guided && i < location->count; i++) {
 		graph_set_read(&run.graph, read, location->write[i]);
 		if (i + 1u < location->count &&
 		    graph_is_consistent(&run.graph, read, NO_EVENT))
@@ -326,6 +469,44 @@ static bool is_maximal(const struct graph *graph, uint16_t event,
 	return true;
 }
 
+static void insert_write(struct location *location, uint32_t at, uint16_t write)
+{
+	assert(location->count < WRITES_MAX);
+	memmove(&location->write[at + 1], &location->write[at],
+		(location->count - at) * sizeof(location->write[0]));
+	location->write[at] = write;
+	location->count++;
+}
+
+static void remove_write(struct location *location, uint32_t at)
+{
+	location->count--;
+	memmove(&location->write[at], &location->write[at + 1],
+		(location->count - at) * sizeof(location->write[0]));
+}
+
+/* @write comes in between @first and @last of its place. */
+static void guide_write(struct graph *graph, uint16_t write, uint32_t first,
+			uint32_t last)
+{
+	struct location *location =
+		&graph->location[graph->event[write].location];
+	uint32_t candidate[WRITES_MAX], count = 0;
+	uint32_t chosen = last;
+
+	if (last - first >= run.choice)
+		chosen -= run.choice;
+	for (uint32_t i = first; !run.steps && i <= last; i++) {
+		insert_write(location, i, write);
+		if (graph_is_consistent(graph, write, NO_EVENT))
+			candidate[count++] = i;
+		remove_write(location, i);
+	}
+	if (count)
+		chosen = candidate[choose_write(count)];
+	insert_write(location, chosen, write);
+}
+
 /* @write is in no modification order yet: one graph for each place.  The last
  * one stays in @graph if nothing is revisited; the others wait. */
 static void place_write(struct graph *graph, uint16_t write, uint16_t revisited)
@@ -340,18 +521,17 @@ static void place_write(struct graph *graph, uint16_t write, uint16_t revisited)
 
 		first = last = graph_position(graph, read) + 1;
 	}
+	if (run.guided) {
+		guide_write(graph, write, first, last);
+		return;
+	}
 	for (uint32_t i = first; i <= last; i++) {
-		memmove(&location->write[i + 1], &location->write[i],
-			(location->count - i) * sizeof(location->write[0]));
-		location->write[i] = write;
-		location->count++;
+		insert_write(location, i, write);
 		if (i == last && revisited == NO_EVENT)
 			return;
 		if (graph_is_consistent(graph, write, revisited))
 			put_aside(graph);
-		location->count--;
-		memmove(&location->write[i], &location->write[i + 1],
-			(location->count - i) * sizeof(location->write[0]));
+		remove_write(location, i);
 	}
 }
 
@@ -389,7 +569,7 @@ static void revisit(uint16_t read, uint16_t write,
 static void write_event(volatile void *at, size_t nbytes, uint64_t value,
 			int order, bool exclusive, const char *where)
 {
-	struct event *known = replay(), event;
+	struct event *known = replay(exclusive), event;
 	struct event_set prefix;
 	uint16_t write;
 
@@ -408,7 +588,7 @@ static void write_event(volatile void *at, size_t nbytes, uint64_t value,
 			true;
 	write = add_event(&event);
 	prefix = graph_prefix(&run.graph, write);
-	for (uint16_t r = 0; r < write; r++) {
+	for (uint16_t r = 0; !run.guided && r < write; r++) {
 		if (run.graph.event[r].kind == EVENT_READ &&
 		    run.graph.event[r].location == event.location &&
 		    !set_has(&prefix, r))
@@ -492,6 +672,7 @@ uint64_t explore_rmw(volatile void *at, size_t nbytes, enum explore_rmw op,
 		raw_store(at, nbytes, apply(op, old, operand));
 		return old;
 	}
+	like.exclusive = true;
 	old = read_event(at, nbytes, &like);
 	write_event(at, nbytes, apply(op, old, operand), write_order(order),
 		    true, where);
@@ -530,7 +711,7 @@ void explore_fence(int order, const char *where)
 
 	if (run.raw)
 		return;
-	known = replay();
+	known = replay(false);
 	if (known) {
 		assert(known->kind == EVENT_FENCE);
 		return;
@@ -547,11 +728,43 @@ static void block(enum thread_state state)
 	assert(!"a blocked thread does not go on");
 }
 
+/* Another guess where an assume does not hold: takes back what the thread has
+ * read last, on which nothing depends. */
+static void retry(void)
+{
+	const struct thread *thread = &run.thread[run.current];
+	struct event_set keep = { { 0 } }, gone = { { 0 } };
+	uint32_t reads = 0;
+
+	while (reads < thread->known) {
+		uint16_t number = thread->event[thread->known - 1u - reads];
+
+		if (run.graph.event[number].kind != EVENT_READ)
+			break;
+		reads++;
+	}
+	if (!reads || !run.retries)
+		return;
+	run.retries--;
+	for (uint32_t i = choose(reads) + 1; i-- > 0;)
+		set_add(&gone, thread->event[thread->known - 1u - i]);
+	for (uint32_t e = 0; e < run.graph.events; e++) {
+		if (!set_has(&gone, e))
+			set_add(&keep, e);
+	}
+	graph_restrict(&run.graph, &keep);
+	run.again = true;
+	drop();
+}
+
 void explore_assume(bool condition)
 {
 	assert(!run.raw || condition);
-	if (!condition)
-		block(THREAD_BLOCKED);
+	if (condition)
+		return;
+	if (run.guided && !run.steps)
+		retry();
+	block(THREAD_BLOCKED);
 }
 
 void explore_assert(bool condition, const char *text, const char *where)
@@ -571,9 +784,13 @@ uint32_t explore_self(void)
 void explore_lock(struct explore_mutex *mutex, const char *where)
 {
 	uint32_t expected = 0;
+	bool taken;
 
-	if (!explore_cas(&mutex->word, sizeof(mutex->word), &expected, 1,
-			 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED, where))
+	run.thread[run.current].wants = &mutex->word;
+	taken = explore_cas(&mutex->word, sizeof(mutex->word), &expected, 1,
+			    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED, where);
+	run.thread[run.current].wants = NULL;
+	if (!taken)
 		block(THREAD_LOCK);
 }
 
@@ -686,6 +903,7 @@ static void start_threads(void)
 		thread->state = THREAD_RUNS;
 		thread->done = thread->known = 0;
 		thread->last_read = NO_EVENT;
+		thread->wants = NULL;
 		memcpy(thread->at, thread->start, sizeof(thread->at));
 	}
 	for (uint32_t e = 0; e < run.graph.events; e++) {
@@ -779,7 +997,72 @@ static bool resume(enum thread_state state)
 	return moved;
 }
 
-/* From the beginning, by run.graph as far as it goes, and on. */
+static bool is_free(const uint32_t *lock)
+{
+	for (uint32_t i = 0; lock && i < run.graph.locations; i++) {
+		const struct location *location = &run.graph.location[i];
+		uint16_t last = location->write[location->count - 1];
+
+		if (location->at == (uintptr_t)lock)
+			return !run.graph.event[last].value;
+	}
+	return !lock || !*lock;
+}
+
+/* At random one that can go on; who can only find a lock taken does so if no
+ * other can.  Return: NULL: none. */
+static struct thread *guess_thread(void)
+{
+	struct thread *candidate[EXPLORE_THREADS_MAX], *waits = NULL;
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < run.program->threads; i++) {
+		struct thread *thread = &run.thread[i];
+
+		if (thread->state != THREAD_NEW)
+			continue;
+		if (is_free(thread->wants))
+			candidate[count++] = thread;
+		else
+			waits = thread;
+	}
+	for (uint32_t i = choose(run.thread_steady) ? 0 : count; i < count;
+	     i++) {
+		if (candidate[i] == &run.thread[run.current])
+			return candidate[i];
+	}
+	return count ? candidate[choose(count)] : waits;
+}
+
+/* Who makes the next step. */
+static struct thread *next_thread(void)
+{
+	uint32_t thread = (uint32_t)(run.steps ? *run.steps - '0' : 0);
+
+	if (!run.steps)
+		return guess_thread();
+	if (thread >= run.program->threads ||
+	    run.thread[thread].state != THREAD_NEW)
+		return NULL;
+	run.choice = 0;
+	run.steps++;
+	if (*run.steps >= 'a' && *run.steps <= 'z')
+		run.choice = (uint32_t)(*run.steps++ - 'a' + 1);
+	else if (*run.steps >= 'A' && *run.steps <= 'Z')
+		run.choice = (uint32_t)(*run.steps++ - 'A' + 27);
+	return &run.thread[thread];
+}
+
+static bool make_step(void)
+{
+	struct thread *thread = next_thread();
+
+	if (thread)
+		enter_thread((uint32_t)(thread - run.thread));
+	return thread != NULL;
+}
+
+/* From the beginning, by the graph as far as it goes, and on. */
 static void execute(void)
 {
 	run.raw = true;
@@ -793,14 +1076,34 @@ static void execute(void)
 		return;
 	run.executed = (struct event_set){ { 0 } };
 	run.replaying = true;
-	while (resume(THREAD_RUNS) || resume(THREAD_WAITS))
-		if (run.dropped)
-			return;
+	while (!run.dropped && (resume(THREAD_RUNS) || resume(THREAD_WAITS)))
+		;
 	run.replaying = false;
-	while (resume(THREAD_NEW))
-		if (run.dropped)
-			return;
-	finish();
+	while (!run.dropped && (run.guided ? make_step() : resume(THREAD_NEW)))
+		;
+	if (!run.dropped)
+		finish();
+}
+
+static void explore_some(const struct explore_options *options)
+{
+	uint64_t count = options->replay ? 1 : options->random;
+
+	run.result->bounded = true;
+	for (uint64_t i = 0; i < count && !run.result->violated && !run.too_big;
+	     i++) {
+		run.graph.events = run.graph.locations = 0;
+		run.steps = options->replay;
+		run.random = options->seed;
+		run.random = choose(UINT32_MAX) + i;
+		run.thread_steady = 1u << (2 * choose(4));
+		run.read_steady = 1u << choose(4);
+		run.retries = RETRIES_MAX;
+		do {
+			run.again = false;
+			execute();
+		} while (run.again);
+	}
 }
 
 static void explore_all(uint64_t executions_max)
@@ -837,7 +1140,12 @@ int explore(const struct explore_program *program,
 		if (!make_thread(&run.thread[i]))
 			return -ENOMEM;
 	}
-	explore_all(options ? options->executions_max : 0);
+	run.guided = options && (options->random || options->replay);
+	run.choice = 0;
+	if (run.guided)
+		explore_some(options);
+	else
+		explore_all(options ? options->executions_max : 0);
 	while (run.waiting) {
 		struct packed_graph *next = run.waiting->next;
 

@@ -23,6 +23,20 @@
  * written with explore_assume(): the thread stops there in executions in which
  * the condition does not hold, and goes on in those in which it does.
  *
+ * Bounds.  Graphs have no schedule, so there are no preemptions to bound: all
+ * the interleavings of one graph are one execution.  What bounds a program is
+ * its text: how often its loops go round, how many threads it has, and that an
+ * execution has at most EXPLORE_EVENTS_MAX events, else the exploration fails
+ * (-E2BIG) instead of leaving something out.  What is too large even so can be
+ * explored at random; that finds mistakes and shows the absence of none.
+ *
+ * Dead-lock.  A thread waits for a lock, and all that have not ended stand at
+ * the latest write of what they have read last.  So an assume that means "not
+ * of interest", and not "wait", has to come where no lock is held.
+ *
+ * Again.  A violation comes with a text that leads to that execution alone,
+ * for a debugger with a breakpoint at explore_assert() or where the trace says.
+ *
  * Threads.  One exploration at a time in a process.
  */
 #ifndef TIDE_CHECK_EXPLORE_H
@@ -50,10 +64,20 @@ struct explore_result {
 	bool bounded; /* stopped at executions_max */
 	char message[256];
 	char trace[8192]; /* of the violation: a column for each thread */
+	/* For explore_options: its steps, each a thread's number, and a letter
+	 * if what it reads, or its place, is not the latest: how far from it
+	 * in modification order. */
+	char replay[2 * EXPLORE_EVENTS_MAX + 1];
 };
 
 struct explore_options {
 	uint64_t executions_max; /* 0: no limit */
+	/* That many executions, each with the choices of its thread, of what it
+	 * reads and of where it writes made at random by @seed and its number;
+	 * 0: all there are. */
+	uint64_t random;
+	uint64_t seed;
+	const char *replay; /* only this execution; NULL: all */
 };
 
 /* Return: 0; -EINVAL; -E2BIG: an execution had more events than there is room

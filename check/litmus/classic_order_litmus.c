@@ -110,6 +110,10 @@ static const struct classic all[] = {
 	  "000 001 010 011 101 110 111", 7, NULL },
 	{ "W+RWC-sc", "Wx1.sc Wy1.rel | Ry.acq Rz.sc | Wz1.sc Rx.sc",
 	  "000 001 010 011 101 110 111", 7, NULL },
+	/* [RC11] sb!=loc; hb; sb!=loc: a step at the same place is none. */
+	{ "W+RWC-same-place",
+	  "Wx1.sc Wx2.rel | Rx.acq ?2 Ry.sc ?0 | Wy1.sc Rx.sc", "200 201 202",
+	  3, NULL },
 	{ "W+RWC-rlx-flag", "Wx1 Wy1 | Ry F.sc Rz | Wz1 F.sc Rx", ALL_3, 8,
 	  NULL },
 	{ "W+RWC-one-fence", "Wx1 Wy1.rel | Ry.acq Rz | Wz1 F.sc Rx", ALL_3, 8,
