@@ -201,7 +201,7 @@ static int rounds_of(struct faults *faults, enum order order,
 
 	for (unsigned int i = 0; ret >= 0 && i < rounds; i++) {
 		enum path first = i & 1 ? SLOW : FAST;
-		double ns[PATHS];
+		double ns[PATHS] = { 0 };
 
 		ret = one_path(faults, first, order, &ns[first]);
 		if (ret == 1)

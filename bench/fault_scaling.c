@@ -25,7 +25,7 @@
 
 #include "base/atomic.h"
 
-#define PART 4096u   /* pages of each thread */
+#define PART 4096ull /* pages of each thread */
 #define STRIDE 1021u /* odd: a permutation of them */
 #define THREADS 2u
 

@@ -267,7 +267,7 @@ static int measure(struct flushes *flushes, unsigned int rounds,
 	err = spin(flushes, mmu_main, flush_mmu, rounds, &figure[0],
 		   &figure[1]);
 	tide_mmu_stats(flushes->guest.mmu, &after);
-	if (!err && after.flushes - before.flushes < rounds * FLUSHES)
+	if (!err && after.flushes - before.flushes < (uint64_t)rounds * FLUSHES)
 		err = -EBADMSG; /* a harvest without a flush */
 	return err ? err
 		   : spin(flushes, raw_main, flush_raw, rounds, &figure[2],

@@ -104,7 +104,7 @@ static int touch_data(struct tables *tables)
 static int write_entries(struct tables *tables, unsigned int count)
 {
 	struct tide_vcpu *vcpu = tables->guest.vcpu[0];
-	uint64_t frame = ENTRIES * (tables->turn++ & 1 ? 1 : 2);
+	uint64_t frame = (uint64_t)ENTRIES * (tables->turn++ & 1 ? 1 : 2);
 	int ret = tide_vcpu_enter(vcpu);
 
 	for (uint64_t i = 0; !ret && i < count; i++)

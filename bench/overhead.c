@@ -13,6 +13,7 @@
 
 #include <malloc.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PAGES (1ull << 20) /* 4 GiB */
@@ -21,15 +22,16 @@
 static uint64_t anonymous_bytes(void)
 {
 	FILE *file = fopen("/proc/self/smaps_rollup", "re");
-	unsigned long kib = 0;
+	static const char name[] = "Anonymous:";
+	uint64_t kib = 0;
 	char line[256];
 
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "Anonymous: %lu kB", &kib) == 1)
-			break;
+	while (file && !kib && fgets(line, sizeof(line), file))
+		if (!strncmp(line, name, sizeof(name) - 1))
+			kib = strtoull(line + sizeof(name) - 1, NULL, 10);
 	if (file)
 		(void)fclose(file); /* only read */
-	return (uint64_t)kib * 1024;
+	return kib * 1024;
 }
 
 static double percent(uint64_t nbytes)

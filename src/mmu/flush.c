@@ -81,7 +81,7 @@ void mmu_vcpu_flush_own(struct mmu_vcpu *vcpu)
 
 		for (uint64_t used = vcpu->tlb_used[what]; used;
 		     used &= used - 1)
-			memset(&tlb[tide_lowest(used) * TLB_GROUP], 0,
+			memset(&tlb[(size_t)tide_lowest(used) * TLB_GROUP], 0,
 			       TLB_GROUP * sizeof(*tlb));
 		tlb[0].tag = TLB_TAG_NONE;
 		vcpu->tlb_used[what] = 0;

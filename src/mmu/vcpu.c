@@ -279,9 +279,9 @@ int mmu_exit_set(struct mmu_vcpu *vcpu, enum tide_exit_reason reason,
 	return (int)reason;
 }
 
-struct tide_ring *mmu_vcpu_ring(struct tide_vcpu *public)
+struct tide_ring *mmu_vcpu_ring(struct tide_vcpu *vcpu)
 {
-	struct mmu_vcpu *vcpu = mmu_vcpu_of(public);
+	struct mmu_vcpu *own = mmu_vcpu_of(vcpu);
 
-	return vcpu->has_ring ? &vcpu->ring : NULL;
+	return own->has_ring ? &own->ring : NULL;
 }

@@ -47,7 +47,7 @@ int kvm_vcpu_in_flight(const struct vcpu *vcpu, enum guest_rip *ret);
 
 /* kvm_state.c */
 int kvm_state_save(const struct vcpu *vcpu, void *ret_state);
-int kvm_state_load(struct vcpu *vcpu, const void *state);
+int kvm_state_load(struct vcpu *vcpu, const void *opaque);
 
 /* boot.c */
 void boot_write_tables(uint8_t *base, uint64_t end_gfn);
