@@ -942,6 +942,9 @@ static bool check_blocked(void)
 
 		if (thread->state == THREAD_ENDED)
 			continue;
+		assert(thread->state == THREAD_BLOCKED ||
+		       thread->state == THREAD_LOCK ||
+		       (run.steps && thread->state == THREAD_NEW));
 		blocked = true;
 		stuck = stuck && is_stuck(thread);
 		if (thread->state == THREAD_LOCK)
@@ -982,17 +985,20 @@ static void enter_thread(uint32_t thread)
 		_longjmp(run.thread[thread].at, 1);
 }
 
-/* Lets every thread in @state go on.  Return: one of them is not there any
- * more. */
+/* Lets every thread in @state go on.  Return: one of them has got further; it
+ * may be in the same state for another reason. */
 static bool resume(enum thread_state state)
 {
 	bool moved = false;
 
 	for (uint32_t i = 0; i < run.program->threads && !run.dropped; i++) {
+		uint16_t done = run.thread[i].done;
+
 		if (run.thread[i].state != state)
 			continue;
 		enter_thread(i);
-		moved |= run.thread[i].state != state;
+		moved |= run.thread[i].state != state ||
+			 run.thread[i].done != done;
 	}
 	return moved;
 }
