@@ -112,6 +112,20 @@ static const struct classic all[] = {
 	  "1211", 1, NULL },
 	{ "RS-middle-reads-rlx", "Wx1 Wy1.rel | Ay1 ?1 Rx", "10 11", 2, NULL },
 	{ "RS-middle-reads-acq", "Wx1 Wy1.rel | Ay1.acq ?1 Rx", "11", 1, NULL },
+	/* Larger ones, which the explorer got wrong once.  Add, store: 3
+	 * values for the first, 2 of y, 1 for the last; store, add: 3 times 2
+	 * times 2. */
+	{ "add-among-reads", "Rx Wy1 | Ax1 Ry | Wx3 Rx ; x",
+	  "00033 00133 03034 03044 03134 03144 10033 10133 30033 "
+	  "30133 33034 33044 33134 33144 43034 43044 43134 43144",
+	  18, NULL },
+	/* 2 orders at z; at x 6, after whose 2 there are 2, 1, 3, 1, 3 and 2
+	 * values to read. */
+	{ "add-add-stores", "Ax1 | Az1 Wx2 Rx | Wz1 | Wx4 ; xz",
+	  "00221 00241 00441 01222 01242 01442 20231 20241 20331 "
+	  "20341 20441 21232 21242 21332 21342 21442 40221 40251 "
+	  "40451 40551 41222 41252 41452 41552",
+	  24, NULL },
 	/* Plain data, without a race. */
 	{ "RS-count-down",
 	  "Wx1.na As1.rel | Wy1.na As1.rel | Rs.acq ?2 Rx.na Ry.na",
