@@ -60,15 +60,24 @@ static void setup(void)
 /* The guest's store, through the TLB if that permits it. */
 static void write_once(struct mmu_vcpu *self)
 {
+	struct spte_walk walk;
+
 	mmu_vcpu_into_guest(self);
-	if (mmu_tlb_fill(self, 0, TIDE_ACCESS_WRITE))
+	tide_rcu_lock();
+	if (mmu_tlb_fill(self, 0, TIDE_ACCESS_WRITE, &walk))
 		explore_store(&page, 8, 1, __ATOMIC_RELAXED, EXPLORE_HERE);
+	tide_rcu_unlock(NULL);
 	mmu_vcpu_out_of_guest(self);
 }
 
 static void fault_and_write(void)
 {
-	explore_assume(mmu_fast_fault(vcpu[0], 0, TIDE_ACCESS_WRITE));
+	struct spte_walk walk;
+
+	tide_rcu_lock();
+	explore_assume(mmu_walk(vcpu[0], 0, &walk) &&
+		       mmu_fast_fault(vcpu[0], 0, TIDE_ACCESS_WRITE, &walk));
+	tide_rcu_unlock(NULL);
 	write_once(vcpu[0]);
 }
 

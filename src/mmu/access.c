@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/rcu.h"
 #include "mmu/mmu_internal.h"
 
 /* Beside the exit reasons: outside guest mode; emulate.c has to do it. */
@@ -32,18 +33,22 @@ static size_t to_page_end(uint64_t gva)
 	return TIDE_PAGE_SIZE - gva % TIDE_PAGE_SIZE;
 }
 
+/* Nobody may push to the ring any more.  A fault pushes a few entries: the
+ * page, and the guest's tables where it sets A and D; the reserve is for those
+ * (I12). */
+static bool is_ring_full(const struct mmu_vcpu *vcpu)
+{
+	return vcpu->has_ring && tide_ring_soft_full(&vcpu->ring);
+}
+
 /* Outside guest mode.  Return: 0: try again; as reach(). */
 static int fault(struct mmu_vcpu *vcpu, uint64_t gva, enum tide_access what,
 		 uint64_t *ret_gpa)
 {
 	struct mmu_fault fault = { .gva = gva, .what = what };
 
-	/* A fault pushes a few entries: the page, and the guest's tables where
-	 * it sets A and D.  The reserve is for those (I12). */
-	if (vcpu->has_ring && tide_ring_soft_full(&vcpu->ring))
+	if (is_ring_full(vcpu))
 		return mmu_exit_set(vcpu, TIDE_EXIT_RING_FULL, what, gva, 0);
-	if (mmu_fast_fault(vcpu, gva, what))
-		return 0;
 	switch (mmu_slow_fault(vcpu, &fault)) {
 	case MMU_FAULT_EXIT:
 		return (int)vcpu->exit.reason;
@@ -54,6 +59,30 @@ static int fault(struct mmu_vcpu *vcpu, uint64_t gva, enum tide_access what,
 	default:
 		return 0;
 	}
+}
+
+/* From the shadow page table, or by a fast page fault; one section of RCU, so
+ * that the fault can begin with the entry that the walk has found.  Return:
+ * true, in guest mode, and *@ret_at; false, outside guest mode. */
+static bool fill_or_repair(struct mmu_vcpu *vcpu, uint64_t gva,
+			   enum tide_access what, uint64_t *ret_at)
+{
+	struct spte_walk walk;
+	bool repaired = true;
+
+	tide_rcu_lock();
+	while (repaired) {
+		*ret_at = mmu_tlb_fill(vcpu, gva, what, &walk);
+		if (*ret_at)
+			break;
+		mmu_vcpu_out_of_guest(vcpu);
+		repaired = !is_ring_full(vcpu) &&
+			   mmu_fast_fault(vcpu, gva, what, &walk);
+		if (repaired)
+			mmu_vcpu_into_guest(vcpu);
+	}
+	tide_rcu_unlock(&vcpu->mmu->rcu_tag);
+	return repaired;
 }
 
 /* Return: 0, in guest mode, and *@ret_at is a host address; an exit reason;
@@ -68,10 +97,8 @@ static int reach(struct mmu_vcpu *vcpu, uint64_t gva, enum tide_access what,
 	if (tide_vcpu_hit(&vcpu->public, gva, 1, what, ret_at))
 		return 0;
 	for (;;) {
-		*ret_at = mmu_tlb_fill(vcpu, gva, what);
-		if (*ret_at)
+		if (fill_or_repair(vcpu, gva, what, ret_at))
 			return 0;
-		mmu_vcpu_out_of_guest(vcpu);
 		ret = fault(vcpu, gva, what, ret_at);
 		if (ret)
 			return ret;

@@ -41,7 +41,6 @@
  *                 entry's own order of modification, and by the mark's bit
  */
 #include "base/pause_point.h"
-#include "base/rcu.h"
 #include "mmu/mmu_internal.h"
 
 #define RETRIES 5u
@@ -122,40 +121,36 @@ static bool is_permitted(const struct mmu_vcpu *vcpu, uint64_t spte)
 				     vcpu->paging.flags);
 }
 
-/* Return: true, and try the access again. */
-static bool fast_fault(struct mmu_vcpu *vcpu, uint64_t gva)
+static bool is_leaf(const struct spte_walk *walk)
 {
+	return spte_present(walk->spte) &&
+	       spte_is_leaf(walk->spte, walk->level);
+}
+
+bool mmu_fast_fault(struct mmu_vcpu *vcpu, uint64_t gva, enum tide_access what,
+		    struct spte_walk *walk)
+{
+	if (what != TIDE_ACCESS_WRITE ||
+	    (vcpu->mmu->config.flags & TIDE_MMU_NO_FAST_FAULT))
+		return false;
 	for (uint32_t i = 0; i < RETRIES; i++) {
-		struct spte_walk walk;
 		enum repair result;
 
-		if (!mmu_walk(vcpu, gva, &walk) ||
-		    !is_permitted(vcpu, walk.spte))
+		if (i && !mmu_walk(vcpu, gva, walk))
 			return false;
-		if (walk.spte & SPTE_W) {
+		if (!is_leaf(walk) || !is_permitted(vcpu, walk->spte))
+			return false;
+		if (walk->spte & SPTE_W) {
 			mmu_count_own(&vcpu->faults_spurious);
 			return true;
 		}
-		if (!(walk.spte & SPTE_MMU_WRITABLE))
+		if (!(walk->spte & SPTE_MMU_WRITABLE))
 			return false;
-		result = repair(vcpu, &walk);
+		result = repair(vcpu, walk);
 		if (result == REPAIR_DONE)
 			mmu_count_own(&vcpu->faults_fast);
 		if (result != REPAIR_AGAIN)
 			return result == REPAIR_DONE;
 	}
 	return false;
-}
-
-bool mmu_fast_fault(struct mmu_vcpu *vcpu, uint64_t gva, enum tide_access what)
-{
-	bool fixed;
-
-	if (what != TIDE_ACCESS_WRITE ||
-	    (vcpu->mmu->config.flags & TIDE_MMU_NO_FAST_FAULT))
-		return false;
-	tide_rcu_lock();
-	fixed = fast_fault(vcpu, gva);
-	tide_rcu_unlock(&vcpu->mmu->rcu_tag);
-	return fixed;
 }

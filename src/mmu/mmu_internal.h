@@ -396,22 +396,24 @@ void host_ref_put(struct tide_mmu *mmu, struct host_ref *ref);
 /* Copies that a guest may race with: single accesses of 8 bytes at most. */
 void guest_copy(void *to, const void *from, size_t nbytes);
 
-/* tlb.c; the vCPU's own thread, in guest mode */
-/* The host address for @gva if the shadow page table permits; else 0. */
-uint64_t mmu_tlb_fill(struct mmu_vcpu *vcpu, uint64_t gva,
-		      enum tide_access what);
-/* The entry that maps @gva at the lowest level that is present, or NULL;
- * under RCU. */
+/* tlb.c; the vCPU's own thread, under RCU */
 struct spte_walk {
 	spte_t *sptep;
 	uint64_t spte;
 	uint32_t level;
 };
+/* The entry for @gva at the lowest level that there is.  True: a leaf. */
 bool mmu_walk(const struct mmu_vcpu *vcpu, uint64_t gva,
 	      struct spte_walk *walk);
+/* In guest mode.  The host address for @gva if the shadow page table permits;
+ * else 0, and *@walk is what does not, or has an entry of 0. */
+uint64_t mmu_tlb_fill(struct mmu_vcpu *vcpu, uint64_t gva,
+		      enum tide_access what, struct spte_walk *walk);
 
-/* fast_fault.c; outside guest mode, no lock.  True: try the access again. */
-bool mmu_fast_fault(struct mmu_vcpu *vcpu, uint64_t gva, enum tide_access what);
+/* fast_fault.c; outside guest mode, no lock, under RCU since the @walk that
+ * mmu_tlb_fill() has left.  True: try the access again. */
+bool mmu_fast_fault(struct mmu_vcpu *vcpu, uint64_t gva, enum tide_access what,
+		    struct spte_walk *walk);
 
 /* fault.c; outside guest mode, no lock */
 struct mmu_fault {

@@ -14,7 +14,6 @@
  */
 #include "base/bits.h"
 #include "base/pause_point.h"
-#include "base/rcu.h"
 #include "mmu/mmu_internal.h"
 
 bool mmu_walk(const struct mmu_vcpu *vcpu, uint64_t gva, struct spte_walk *walk)
@@ -71,26 +70,24 @@ static bool touch(const struct mmu_vcpu *vcpu, struct spte_walk *walk,
 }
 
 uint64_t mmu_tlb_fill(struct mmu_vcpu *vcpu, uint64_t gva,
-		      enum tide_access what)
+		      enum tide_access what, struct spte_walk *walk)
 {
 	uint64_t page = gva & ~(uint64_t)(TIDE_PAGE_SIZE - 1);
 	uint32_t index = (gva >> TIDE_PAGE_SHIFT) % TIDE_TLB_ENTRIES;
 	struct tide_tlb_entry *entry = &vcpu->tlb[what][index];
-	struct spte_walk walk;
-	uint64_t host = 0;
+	uint64_t within, host;
 
-	tide_rcu_lock();
-	if (mmu_walk(vcpu, gva, &walk) && touch(vcpu, &walk, what)) {
-		uint64_t within =
-			(1ull << (9 * (walk.level - 1))) * TIDE_PAGE_SIZE -
-			TIDE_PAGE_SIZE;
-
-		host = spte_address(walk.spte) + (page & within);
-		entry->tag = page;
-		vcpu->tlb_used[what] |= tide_bit(index / TLB_GROUP);
-		entry->addend = host - page;
-		host += gva - page;
+	if (!mmu_walk(vcpu, gva, walk)) {
+		walk->spte = 0;
+		return 0;
 	}
-	tide_rcu_unlock(&vcpu->mmu->rcu_tag);
-	return host;
+	if (!touch(vcpu, walk, what))
+		return 0;
+	within = (1ull << (9 * (walk->level - 1))) * TIDE_PAGE_SIZE -
+		 TIDE_PAGE_SIZE;
+	host = spte_address(walk->spte) + (page & within);
+	entry->tag = page;
+	vcpu->tlb_used[what] |= tide_bit(index / TLB_GROUP);
+	entry->addend = host - page;
+	return host + (gva - page);
 }
