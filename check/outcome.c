@@ -98,3 +98,8 @@ bool outcome_compare(const char *expected, char *message, size_t nbytes)
 	}
 	return !message[0];
 }
+
+const char *outcome_get(uint32_t number)
+{
+	return number < outcome.count ? outcome.found[number] : NULL;
+}

@@ -32,4 +32,7 @@ void outcome_record(void);
  * what was invented.  Return: neither. */
 bool outcome_compare(const char *expected, char *message, size_t nbytes);
 
+/* The outcomes that were found, from 0; NULL: there are no more. */
+const char *outcome_get(uint32_t number);
+
 #endif

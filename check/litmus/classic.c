@@ -206,23 +206,51 @@ static void final(void)
 	outcome_record();
 }
 
+static void prepare(struct explore_program *program, const char *text)
+{
+	parse(text);
+	outcome_begin(now.registers + (uint32_t)strlen(now.last));
+	program->init = init;
+	program->final = final;
+	program->threads = now.threads;
+	for (uint32_t i = 0; i < now.threads; i++)
+		program->thread[i] = run_thread;
+}
+
+static int run_lines(void)
+{
+	static struct explore_result result;
+	static char line[256];
+
+	while (fgets(line, sizeof(line), stdin)) {
+		struct explore_program program = { .name = "line" };
+		const char *outcome;
+
+		line[strcspn(line, "\n")] = '\0';
+		prepare(&program, line);
+		if (explore(&program, NULL, &result))
+			return 1;
+		printf("%llu %d", (unsigned long long)result.executions,
+		       result.violated);
+		for (uint32_t i = 0; (outcome = outcome_get(i)); i++)
+			printf(" %s", outcome);
+		printf("\n");
+		(void)fflush(stdout);
+	}
+	return 0;
+}
+
 static bool run(const struct classic *classic, int number)
 {
 	struct litmus litmus = {
-		.program = { .name = classic->name,
-			     .init = init,
-			     .final = final },
+		.program = { .name = classic->name },
 		.executions = classic->executions,
 		.violation = classic->violation,
 		.outcomes = classic->outcomes,
 	};
 	bool right;
 
-	parse(classic->text);
-	outcome_begin(now.registers + (uint32_t)strlen(now.last));
-	litmus.program.threads = now.threads;
-	for (uint32_t i = 0; i < now.threads; i++)
-		litmus.program.thread[i] = run_thread;
+	prepare(&litmus.program, classic->text);
 	right = litmus_run(&litmus, number);
 	if (!right)
 		printf("# %s\n", classic->text);
@@ -233,6 +261,8 @@ int classic_main(const struct classic *all, size_t count, int argc, char **argv)
 {
 	int failed = 0, number = 0;
 
+	if (argc == 2 && !strcmp(argv[1], "--lines"))
+		return run_lines();
 	for (size_t i = 0; i < count; i++) {
 		if (litmus_is_asked_for(all[i].name, argc, argv))
 			failed += !run(&all[i], ++number);

@@ -36,6 +36,9 @@ struct classic {
 	const char *violation; /* part of its message; then nothing else */
 };
 
+/* As litmus_main().  --lines: programs come from the standard input instead, a
+ * line each; a line for each goes to the standard output: its executions, 1 if
+ * it was found wrong or else 0, its outcomes. */
 int classic_main(const struct classic *all, size_t count, int argc,
 		 char **argv);
 
