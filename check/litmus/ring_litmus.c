@@ -77,7 +77,8 @@ int main(int argc, char **argv)
 		{ .program = { .name = "ring-3-cpus",
 			       .threads = 3,
 			       .init = setup,
-			       .thread = { produce, harvest, reset } } },
+			       .thread = { produce, harvest, reset } },
+		  .executions = 2829 },
 	};
 
 	return litmus_main(all, sizeof(all) / sizeof(all[0]), argc, argv);
