@@ -185,6 +185,7 @@ int tide_slot_log_set(struct tide_slot *slot, bool on)
 	if (err)
 		return err;
 	slot->logged = on;
+	slot->missing = false; /* what changes a slot also makes it */
 	if (slot->known) {
 		size_t nwords = tide_words(slot->npages);
 
@@ -209,6 +210,7 @@ int tide_slot_attach(struct tide_slot *slot)
 		if (!slot->known || !slot->scratch)
 			return -ENOMEM; /* tide_slot_put frees them */
 	}
+	slot->missing = false;
 	return space->ops->slot_add(space->tracker, slot);
 }
 
@@ -435,7 +437,7 @@ static int slot_remove_locked(struct tide_space *space, uint32_t id)
 	}
 	publish_table(space, table); /* from here on no mark reaches it */
 	complete = collect_last(space, slot, &parked);
-	if (space->ops) {
+	if (space->ops && !slot->missing) {
 		int err = space->ops->slot_remove(space->tracker, slot);
 
 		if (err) {
@@ -487,6 +489,7 @@ static int slot_move_locked(struct tide_space *space, uint32_t id,
 		return err;
 	}
 	slot->first_gfn = first_gfn;
+	slot->missing = false;
 	for (struct tide_watch *watch = slot->watches; watch;
 	     watch = watch->next_in_slot) {
 		struct tide_harvest *harvest = &watch->client->harvest;
@@ -521,22 +524,22 @@ static int recreate(struct tide_space *space, struct tide_slot *slot,
 		    uint32_t old, uint32_t flags)
 {
 	const struct tide_tracker_ops *ops = space->ops;
-	int err = ops->slot_remove(space->tracker, slot);
+	int err = 0;
 
+	if (!slot->missing)
+		err = ops->slot_remove(space->tracker, slot);
 	if (err)
 		return err;
 	store_flags(slot, flags);
 	err = ops->slot_add(space->tracker, slot);
+	slot->missing = err;
 	if (err) {
-		int ret;
-
 		store_flags(slot, old);
-		ret = ops->slot_add(space->tracker, slot);
-		if (ret)
-			slot->logged = false; /* it is not in the VM */
-		return err;
+		slot->missing = ops->slot_add(space->tracker, slot);
+		if (slot->missing)
+			slot->logged = false;
 	}
-	return 0;
+	return err;
 }
 
 static int change_flags(struct tide_space *space, struct tide_slot *slot,
@@ -544,7 +547,7 @@ static int change_flags(struct tide_space *space, struct tide_slot *slot,
 {
 	uint32_t old = tide_slot_flags_now(slot);
 	bool log = space->clients && !(flags & TIDE_SLOT_UNLOGGED);
-	bool anew = (old ^ flags) & TIDE_SLOT_READONLY;
+	bool anew = slot->missing || (old ^ flags) & TIDE_SLOT_READONLY;
 	int err = 0;
 
 	if (!space->ops) {

@@ -58,6 +58,7 @@ struct tide_slot {
 	bool removing; /* out of the table, its last log being read */
 	bool gone;     /* out of the list */
 	bool logged;   /* the tracker logs it now */
+	bool missing;  /* a change failed, and its undoing: the VM lacks it */
 
 	/* Manual trackers only.  known: dirty in the kernel, seen by us, not
 	 * yet cleared; every page of it is in every watch's dirty or taken

@@ -462,6 +462,48 @@ static void test_mend(void **state)
 		flags_fail(3, times);
 }
 
+static int change_missing(struct rig *rig, int change)
+{
+	switch (change) {
+	case 0:
+		return tide_slot_set_flags(rig->space, 0, TIDE_SLOT_READONLY);
+	case 1:
+		return tide_slot_set_flags(rig->space, 0, TIDE_SLOT_UNLOGGED);
+	case 2:
+		return tide_slot_move(rig->space, 0, GFN(1000));
+	default:
+		return tide_slot_remove(rig->space, 0);
+	}
+}
+
+/* Fails when a slot that errors left out of the VM cannot be changed, or a
+ * change does not bring it back. */
+static void test_missing(void **state)
+{
+	(void)state;
+	for (int change = 0; change < 4; change++) {
+		struct rig_config config = config_of(TIDE_TRACKER_KVM_CLEAR);
+		struct rig rig;
+
+		rig_create(&rig, &config);
+		if (change != 2)
+			rig_client(&rig, 0, TIDE_START_CLEAN);
+		/* Out; in, back in, and two times logging fail. */
+		sim_fail(rig.sim, KVM_SET_USER_MEMORY_REGION, 2, ENOMEM, false);
+		sim_fail_times(rig.sim, change == 2 ? 2 : 4);
+		assert_int_equal(
+			tide_slot_set_flags(rig.space, 0, TIDE_SLOT_READONLY),
+			-ENOMEM);
+		(void)sim_fail_clear(rig.sim);
+		assert_int_equal(sim_flags(rig.sim, 0), -1);
+		assert_int_equal(change_missing(&rig, change), 0);
+		assert_int_equal(sim_flags(rig.sim, 0) >= 0, change < 3);
+		if (change == 3)
+			assert_int_equal(add_again(&rig, 0, GFN(0)), 0);
+		rig_destroy(&rig);
+	}
+}
+
 static void opening_sync(void *opaque)
 {
 	struct rig *rig = opaque;
@@ -574,6 +616,7 @@ int main(void)
 		TEST(test_flags_fail, "T3 flags that fail are as before"),
 		TEST(test_mend, "T4 logging that an error left off"),
 		TEST(test_open_in_remove, "T5 opened in a failed removal"),
+		TEST(test_missing, "T17 a slot that the VM lost is changed"),
 		TEST(test_chunks_grow, "T6 chunks that grow in a harvest"),
 	};
 
