@@ -174,18 +174,20 @@ static void publish_table(struct tide_space *space,
 	free(old);
 }
 
-int tide_slot_log_set(struct tide_slot *slot, bool on)
+/* Should the tracker log a slot with these flags? */
+static bool wants_log(const struct tide_space *space, uint32_t flags)
 {
-	struct tide_space *space = slot->space;
-	bool all = on && space->ops->manual && space->ops->initially_set;
-	int err;
+	return space->ops && space->clients && !(flags & TIDE_SLOT_UNLOGGED);
+}
 
-	tide_lock_assert_held(&space->slots_lock);
-	err = space->ops->slot_log(space->tracker, slot, on);
-	if (err)
-		return err;
+/* The slot is in the VM now, and logged or not. */
+static void log_is(struct tide_slot *slot, bool on)
+{
+	const struct tide_tracker_ops *ops = slot->space->ops;
+	bool all = on && ops->manual && ops->initially_set;
+
+	slot->missing = false;
 	slot->logged = on;
-	slot->missing = false; /* what changes a slot also makes it */
 	if (slot->known) {
 		size_t nwords = tide_words(slot->npages);
 
@@ -195,7 +197,31 @@ int tide_slot_log_set(struct tide_slot *slot, bool on)
 				tide_word_mask(slot->npages, nwords - 1);
 		slot->known_any = all;
 	}
-	return 0;
+}
+
+int tide_slot_log_set(struct tide_slot *slot, bool on)
+{
+	struct tide_space *space = slot->space;
+	int err;
+
+	tide_lock_assert_held(&space->slots_lock);
+	/* What changes a slot also makes it, if it was missing. */
+	err = space->ops->slot_log(space->tracker, slot, on);
+	if (!err)
+		log_is(slot, on);
+	return err;
+}
+
+/* In one step, so that there is no half of it to undo. */
+static int enter_vm(struct tide_slot *slot)
+{
+	struct tide_space *space = slot->space;
+	bool log = wants_log(space, tide_slot_flags_now(slot));
+	int err = space->ops->slot_add(space->tracker, slot, log);
+
+	if (!err)
+		log_is(slot, log);
+	return err;
 }
 
 int tide_slot_attach(struct tide_slot *slot)
@@ -210,8 +236,7 @@ int tide_slot_attach(struct tide_slot *slot)
 		if (!slot->known || !slot->scratch)
 			return -ENOMEM; /* tide_slot_put frees them */
 	}
-	slot->missing = false;
-	return space->ops->slot_add(space->tracker, slot);
+	return enter_vm(slot);
 }
 
 static int check_config(const struct tide_slot_config *config)
@@ -255,32 +280,18 @@ static int slot_create(struct tide_space *space,
 /* Every client watches the slot, all of it dirty; the tracker logs it. */
 static int slot_start(struct tide_space *space, struct tide_slot *slot)
 {
-	int err;
+	int err = 0;
 
-	if (space->ops) {
-		err = tide_slot_attach(slot);
-		if (err)
-			return err;
-	}
-	for (struct tide_client *client = space->clients; client;
+	for (struct tide_client *client = space->clients; client && !err;
 	     client = client->next) {
 		err = tide_watch_create(client, slot);
-		if (err)
-			goto remove;
-		tide_page_set_fill(&slot->watches->dirty);
+		if (!err)
+			tide_page_set_fill(&slot->watches->dirty);
 	}
-	if (space->ops && space->clients &&
-	    !(tide_slot_flags_now(slot) & TIDE_SLOT_UNLOGGED)) {
-		err = tide_slot_log_set(slot, true);
-		if (err)
-			goto remove;
-	}
-	return 0;
-remove:
-	while (slot->watches)
+	if (!err && space->ops)
+		err = tide_slot_attach(slot); /* last: it is not undone */
+	while (err && slot->watches)
 		tide_watch_destroy(slot->watches);
-	if (space->ops)
-		(void)space->ops->slot_remove(space->tracker, slot);
 	return err;
 }
 
@@ -521,23 +532,22 @@ static void store_flags(struct tide_slot *slot, uint32_t flags)
 
 /* KVM cannot change READONLY of a slot: out, and in again. */
 static int recreate(struct tide_space *space, struct tide_slot *slot,
-		    uint32_t old, uint32_t flags)
+		    uint32_t flags)
 {
-	const struct tide_tracker_ops *ops = space->ops;
+	uint32_t old = tide_slot_flags_now(slot);
 	int err = 0;
 
 	if (!slot->missing)
-		err = ops->slot_remove(space->tracker, slot);
+		err = space->ops->slot_remove(space->tracker, slot);
 	if (err)
 		return err;
+	slot->missing = true;
+	slot->logged = false;
 	store_flags(slot, flags);
-	err = ops->slot_add(space->tracker, slot);
-	slot->missing = err;
+	err = enter_vm(slot);
 	if (err) {
 		store_flags(slot, old);
-		slot->missing = ops->slot_add(space->tracker, slot);
-		if (slot->missing)
-			slot->logged = false;
+		(void)enter_vm(slot); /* or it is missing until it is mended */
 	}
 	return err;
 }
@@ -545,32 +555,15 @@ static int recreate(struct tide_space *space, struct tide_slot *slot,
 static int change_flags(struct tide_space *space, struct tide_slot *slot,
 			uint32_t flags)
 {
-	uint32_t old = tide_slot_flags_now(slot);
-	bool log = space->clients && !(flags & TIDE_SLOT_UNLOGGED);
-	bool anew = slot->missing || (old ^ flags) & TIDE_SLOT_READONLY;
+	bool log = wants_log(space, flags);
 	int err = 0;
 
-	if (!space->ops) {
-		store_flags(slot, flags);
-		return 0;
-	}
-	if (anew) {
-		err = recreate(space, slot, old, flags);
-		slot->logged = false;
-		if (err)
-			log = space->clients && !(old & TIDE_SLOT_UNLOGGED);
-	}
-	if (log != slot->logged) {
-		int ret = tide_slot_log_set(slot, log);
-
-		/* As before, then; logging comes back with the next collect. */
-		if (ret && !err && anew) {
-			/* NOLINTNEXTLINE(readability-suspicious-*): and back */
-			(void)recreate(space, slot, flags, old);
-		}
-		if (!err)
-			err = ret;
-	}
+	if (space->ops &&
+	    (slot->missing ||
+	     (tide_slot_flags_now(slot) ^ flags) & TIDE_SLOT_READONLY))
+		return recreate(space, slot, flags);
+	if (log != slot->logged)
+		err = tide_slot_log_set(slot, log);
 	if (!err)
 		store_flags(slot, flags);
 	return err;

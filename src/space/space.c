@@ -136,16 +136,12 @@ static void drop_tracker(struct tide_space *space)
 	space->tracker = NULL;
 }
 
-static int attach_slot(struct tide_space *space, struct tide_slot *slot)
+static int attach_slot(struct tide_slot *slot)
 {
 	int err = tide_slot_attach(slot);
 
-	if (!err && space->clients &&
-	    !(tide_slot_flags_now(slot) & TIDE_SLOT_UNLOGGED)) {
-		err = tide_slot_log_set(slot, true);
-		if (!err)
-			tide_slot_fail_closed(slot);
-	}
+	if (!err && slot->logged)
+		tide_slot_fail_closed(slot);
 	return err;
 }
 
@@ -165,7 +161,7 @@ int tide_space_attach_ops(struct tide_space *space,
 	space->ops = ops;
 	space->tracker = tracker;
 	for (slot = space->slots; slot && !err; slot = slot->next) {
-		err = attach_slot(space, slot);
+		err = attach_slot(slot);
 		if (err)
 			break;
 	}

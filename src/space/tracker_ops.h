@@ -34,8 +34,8 @@ struct tide_tracker_ops {
 	 * all set) instead of arming it. */
 	bool initially_set;
 
-	/* Add the slot to the VM, or take it over; not logged yet. */
-	int (*slot_add)(void *tracker, struct tide_slot *slot);
+	/* Add the slot to the VM, or take it over, logged or not. */
+	int (*slot_add)(void *tracker, struct tide_slot *slot, bool log);
 	/* Remove it from the VM.  What its log still held is lost. */
 	int (*slot_remove)(void *tracker, struct tide_slot *slot);
 	/* slot->first_gfn is still the old one.  The log moves along. */
@@ -45,7 +45,7 @@ struct tide_tracker_ops {
 	 * any more, but keep its log for one more collect.  slot_move brings it
 	 * back to where it was. */
 	int (*slot_park)(void *tracker, struct tide_slot *slot);
-	/* Logging on or off; afterwards every write is caught (or, with
+	/* Logging on or off, of a slot that is added if it is missing; then every write is caught (or, with
 	 * initially_set, every page is dirty). */
 	int (*slot_log)(void *tracker, struct tide_slot *slot, bool on);
 

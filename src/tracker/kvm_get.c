@@ -18,11 +18,11 @@ int tide_kvm_get_setup(struct tide_kvm *kvm)
 	return tide_kvm_enable(kvm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 0);
 }
 
-static int get_slot_add(void *tracker, struct tide_slot *slot)
+static int get_slot_add(void *tracker, struct tide_slot *slot, bool log)
 {
 	int err = tide_kvm_words_for(tracker, slot);
 
-	return err ? err : tide_kvm_slot_add(tracker, slot);
+	return err ? err : tide_kvm_slot_add(tracker, slot, log);
 }
 
 static int get_slot(struct tide_kvm *kvm, struct tide_slot *slot)

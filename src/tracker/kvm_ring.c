@@ -338,12 +338,12 @@ static int ring_collect(void *tracker, struct tide_slot *only)
 	return err;
 }
 
-static int ring_slot_add(void *tracker, struct tide_slot *slot)
+static int ring_slot_add(void *tracker, struct tide_slot *slot, bool log)
 {
 	struct tide_kvm *kvm = tracker;
 	int err = kvm->with_bitmap ? tide_kvm_words_for(kvm, slot) : 0;
 
-	return err ? err : tide_kvm_slot_add(tracker, slot);
+	return err ? err : tide_kvm_slot_add(tracker, slot, log);
 }
 
 static int ring_slot_remove(void *tracker, struct tide_slot *slot)

@@ -103,14 +103,14 @@ static int set_region(struct tide_kvm *kvm, struct tide_slot *slot,
 			      &region);
 }
 
-int tide_kvm_slot_add(void *tracker, struct tide_slot *slot)
+int tide_kvm_slot_add(void *tracker, struct tide_slot *slot, bool log)
 {
 	struct tide_kvm *kvm = tracker;
 
 	if (tide_slot_id(slot) > TIDE_KVM_SLOT_ID_MAX)
 		return -EINVAL;
 	return set_region(kvm, slot, tide_slot_first_gfn(slot),
-			  tide_slot_npages(slot), false);
+			  tide_slot_npages(slot), log);
 }
 
 int tide_kvm_slot_remove(void *tracker, struct tide_slot *slot)

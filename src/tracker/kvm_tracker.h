@@ -58,7 +58,7 @@ int tide_kvm_get_log(struct tide_kvm *kvm, struct tide_slot *slot,
 int tide_kvm_words_for(struct tide_kvm *kvm, const struct tide_slot *slot);
 
 /* The slot functions of struct tide_tracker_ops. */
-int tide_kvm_slot_add(void *tracker, struct tide_slot *slot);
+int tide_kvm_slot_add(void *tracker, struct tide_slot *slot, bool log);
 int tide_kvm_slot_remove(void *tracker, struct tide_slot *slot);
 int tide_kvm_slot_move(void *tracker, struct tide_slot *slot,
 		       uint64_t first_gfn);

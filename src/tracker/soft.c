@@ -51,12 +51,12 @@ static int set_region(struct tide_soft *soft, const struct tide_slot *slot,
 	return mmu_set_region(soft->config.mmu, &region);
 }
 
-int tide_soft_slot_add(void *tracker, struct tide_slot *slot)
+int tide_soft_slot_add(void *tracker, struct tide_slot *slot, bool log)
 {
 	if (tide_slot_id(slot) >= MMU_SLOT_IDS)
 		return -EINVAL;
 	return set_region(tracker, slot, tide_slot_first_gfn(slot),
-			  tide_slot_npages(slot), false);
+			  tide_slot_npages(slot), log);
 }
 
 int tide_soft_slot_remove(void *tracker, struct tide_slot *slot)

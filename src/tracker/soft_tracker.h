@@ -22,7 +22,7 @@ struct tide_soft {
 };
 
 /* The slot functions of struct tide_tracker_ops. */
-int tide_soft_slot_add(void *tracker, struct tide_slot *slot);
+int tide_soft_slot_add(void *tracker, struct tide_slot *slot, bool log);
 int tide_soft_slot_remove(void *tracker, struct tide_slot *slot);
 int tide_soft_slot_move(void *tracker, struct tide_slot *slot,
 			uint64_t first_gfn);

@@ -439,8 +439,9 @@ static bool is_armed(struct engine *e, int c, uint64_t gfn)
 
 	if (!slot || e->backend->armed(e->self, gfn))
 		return true;
-	return e->report.faults && slot->written_at[gfn - slot->first_gfn] >=
-					   e->model.clients[c].began;
+	return (e->faulty || e->report.faults) &&
+	       slot->written_at[gfn - slot->first_gfn] >=
+		       e->model.clients[c].began;
 }
 
 static int check_armed(struct engine *e, int c,
@@ -751,8 +752,7 @@ static int slot_remove(struct engine *e, struct model_slot *slot)
 
 	note(e, "remove slot %u: %d", id, result);
 	if (result < 0) {
-		/* An error may have taken it out of the VM already. */
-		if (!e->faulty && !(result == -EINVAL && e->report.faults))
+		if (!e->faulty)
 			return broken(e, "remove", result, 0);
 		model_slot_dirty(&e->model, slot,
 				 !(slot->flags & TIDE_SLOT_UNLOGGED));
