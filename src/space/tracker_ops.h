@@ -45,8 +45,9 @@ struct tide_tracker_ops {
 	 * any more, but keep its log for one more collect.  slot_move brings it
 	 * back to where it was. */
 	int (*slot_park)(void *tracker, struct tide_slot *slot);
-	/* Logging on or off, of a slot that is added if it is missing; then every write is caught (or, with
-	 * initially_set, every page is dirty). */
+	/* Logging on or off, of a slot that is added if it is missing; then
+	 * every write is caught (or, with initially_set, every page is
+	 * dirty). */
 	int (*slot_log)(void *tracker, struct tide_slot *slot, bool on);
 
 	/* Report everything, or everything of @only, if the mechanism can. */
