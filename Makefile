@@ -57,7 +57,8 @@ check-model: ## explore the litmus programs over the shipped code, in full
 	@$(call configure,$(BUILD),)
 	@ninja -C $(BUILD) --quiet $(TESTS)
 	@rm -f $(BUILD)/meson-logs/testlog.json
-	@$(MESON_TEST) -C $(BUILD) --suite model --verbose || :
+	@TIDE_CHECK_LONG=1 $(MESON_TEST) -C $(BUILD) --suite model \
+		--timeout-multiplier 20 --verbose || :
 	@$(SUMMARY) $(BUILD)/meson-logs/testlog.json
 
 .PHONY: install

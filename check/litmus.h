@@ -17,6 +17,9 @@ struct litmus {
 	/* It must be found wrong, and this is part of the message; NULL: it
 	 * must hold. */
 	const char *violation;
+	/* It takes more than a few seconds: skipped, unless it is named or
+	 * TIDE_CHECK_LONG is set, as `make check-model` does. */
+	bool slow;
 	/* What outcome.h must have recorded: all of it and nothing else; NULL:
 	 * the program records nothing. */
 	const char *outcomes;
