@@ -14,7 +14,6 @@
 #define TIDE_CHECK_ATOMICS_H
 
 #include <stdatomic.h>
-#include <string.h>
 
 #include "explore.h"
 
@@ -35,21 +34,23 @@
  * has no qualifiers. */
 #define EXPLORE_TYPE(at) __typeof__((void)0, *(at))
 
-#define EXPLORE_FROM(type, bits_)                                             \
-	({                                                                    \
-		uint64_t explore_bits = (bits_);                              \
-		type explore_value;                                           \
-                                                                              \
-		memcpy(&explore_value, &explore_bits, sizeof(explore_value)); \
-		explore_value;                                                \
+#define EXPLORE_FROM(type, bits_)                               \
+	({                                                      \
+		uint64_t explore_bits = (bits_);                \
+		type explore_value;                             \
+                                                                \
+		__builtin_memcpy(&explore_value, &explore_bits, \
+				 sizeof(explore_value));        \
+		explore_value;                                  \
 	})
-#define EXPLORE_BITS(type, value_)                                            \
-	({                                                                    \
-		type explore_given = (value_);                                \
-		uint64_t explore_bits = 0;                                    \
-                                                                              \
-		memcpy(&explore_bits, &explore_given, sizeof(explore_given)); \
-		explore_bits;                                                 \
+#define EXPLORE_BITS(type, value_)                              \
+	({                                                      \
+		type explore_given = (value_);                  \
+		uint64_t explore_bits = 0;                      \
+                                                                \
+		__builtin_memcpy(&explore_bits, &explore_given, \
+				 sizeof(explore_given));        \
+		explore_bits;                                   \
 	})
 #define EXPLORE_PLACE(at) ((volatile void *)(uintptr_t)(at))
 

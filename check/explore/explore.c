@@ -103,6 +103,8 @@ static struct {
 	bool too_big;
 } run;
 
+void (*explore_before_write)(const void *at, size_t nbytes);
+
 static void leave_thread(void)
 {
 	if (!_setjmp(run.thread[run.current].at))
@@ -289,6 +291,8 @@ static uint64_t raw_load(const volatile void *at, size_t nbytes)
 
 static void raw_store(volatile void *at, size_t nbytes, uint64_t value)
 {
+	if (explore_before_write)
+		explore_before_write((const void *)(uintptr_t)at, nbytes);
 	memcpy((void *)(uintptr_t)at, &value, nbytes);
 }
 
@@ -816,6 +820,8 @@ void explore_touch(const void *at, size_t nbytes, bool write, const void *where)
 			       .write = write,
 			       .where = where };
 
+	if (write && explore_before_write)
+		explore_before_write(at, nbytes);
 	if (run.raw || !run.program || is_own_stack(touch.at))
 		return;
 	for (uint32_t i = run.touches; i-- > 0;) {

@@ -123,6 +123,9 @@ void explore_plain_store(volatile void *at, size_t nbytes, uint64_t value,
 void explore_touch(const void *at, size_t nbytes, bool write,
 		   const void *where);
 
+/* Called before memory changes, whatever the reason; NULL: nobody. */
+extern void (*explore_before_write)(const void *at, size_t nbytes);
+
 /* The thread goes on only where @condition holds. */
 void explore_assume(bool condition);
 /* @condition must hold in every execution. */

@@ -26,13 +26,14 @@ static struct mmu_slot *slot;
 /* Set up anew for each execution. */
 static uint64_t page, copy;
 
-static void build(void)
+static void build(const void *how)
 {
 	const struct tide_mmu_config config = { 0 };
 	struct mmu_region region = { .slot = 0, .flags = MMU_REGION_LOG };
 	struct tide_vcpu *public;
-	void *memory = aligned_alloc(TIDE_PAGE_SIZE, TIDE_PAGE_SIZE);
+	void *memory = arena_aligned_alloc(TIDE_PAGE_SIZE, TIDE_PAGE_SIZE);
 
+	(void)how;
 	region.host = (uintptr_t)memory;
 	region.memory_bytes = TIDE_PAGE_SIZE;
 	if (tide_mmu_create(&config, &mmu) || mmu_set_region(mmu, &region))
@@ -52,7 +53,7 @@ static void build(void)
 
 static void setup(void)
 {
-	arena_reset(build);
+	arena_reset(build, NULL);
 	rcu_model_init();
 	page = copy = 0;
 }

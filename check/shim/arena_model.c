@@ -2,121 +2,175 @@
 /*
  * arena_model.c - malloc, mmap and their kind out of one arena
  *
- * Linked with -Wl,--wrap.  Nothing is ever freed: the arena begins anew with
- * the next execution.  Before the first reset the wrapped calls go through.
+ * Nothing is ever freed: the arena begins anew with the next execution.
+ *
+ * An MMU is 700 KB and an execution changes some hundred bytes of it, so the
+ * explorer says which (explore_before_write), and only the lines in which they
+ * lie are copied back.  Whether it has said all of them is looked at now and
+ * then.
  */
 #include "arena_model.h"
 
+#undef malloc
+#undef calloc
+#undef aligned_alloc
+#undef free
+#undef mmap
+#undef munmap
+#undef memset
+#undef memcpy
+#undef memmove
+
 #include <assert.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+
+#include "explore.h"
 
 #define ARENA_BYTES (64ull << 20)
 #define PAGE 4096u
+#define LINE 64u
+#define LINES_MAX 65536u /* that an execution may change */
+#define CHECK_EVERY 4096u
 
-struct arena {
-	size_t used;
-};
-
-static struct arena *arena; /* its first page */
-static int arena_fd = -1;
-static void (*built)(void);
-
-void *__real_malloc(size_t nbytes);
-void *__real_calloc(size_t count, size_t nbytes);
-void *__real_aligned_alloc(size_t alignment, size_t nbytes);
-void __real_free(void *memory);
-void *__real_mmap(void *at, size_t nbytes, int prot, int flags, int fd,
-		  off_t offset);
-int __real_munmap(void *at, size_t nbytes);
-
-void *__wrap_malloc(size_t nbytes);
-void *__wrap_calloc(size_t count, size_t nbytes);
-void *__wrap_aligned_alloc(size_t alignment, size_t nbytes);
-void __wrap_free(void *memory);
-void *__wrap_mmap(void *at, size_t nbytes, int prot, int flags, int fd,
-		  off_t offset);
-int __wrap_munmap(void *at, size_t nbytes);
-
-static bool is_in_arena(const void *at)
-{
-	return arena && (uintptr_t)at - (uintptr_t)arena < ARENA_BYTES;
-}
+static struct {
+	char *memory, *copy;
+	size_t used, built_used, most_used;
+	void (*built)(const void *how);
+	const void *built_how;
+	/* What differs from the copy, or may. */
+	bool is_changed[ARENA_BYTES / LINE];
+	uint32_t changed[LINES_MAX];
+	uint32_t changes;
+	uint64_t resets;
+} arena;
 
 /* Always zero. */
 static void *take(size_t alignment, size_t nbytes)
 {
-	size_t begin = (arena->used + alignment - 1) & ~(alignment - 1);
+	size_t begin = (arena.used + alignment - 1) & ~(alignment - 1);
 
-	assert(begin + nbytes <= ARENA_BYTES);
-	arena->used = begin + nbytes;
-	return (char *)arena + begin;
+	assert(arena.memory && begin + nbytes <= ARENA_BYTES);
+	arena.used = begin + nbytes;
+	if (arena.used > arena.most_used)
+		arena.most_used = arena.used;
+	return arena.memory + begin;
 }
 
-void *__wrap_malloc(size_t nbytes)
+void *arena_malloc(size_t nbytes)
 {
-	return arena ? take(16, nbytes) : __real_malloc(nbytes);
+	return take(16, nbytes);
 }
 
-void *__wrap_calloc(size_t count, size_t nbytes)
+void *arena_calloc(size_t count, size_t nbytes)
 {
-	return arena ? take(16, count * nbytes) : __real_calloc(count, nbytes);
+	return take(16, count * nbytes);
 }
 
-void *__wrap_aligned_alloc(size_t alignment, size_t nbytes)
+void *arena_aligned_alloc(size_t alignment, size_t nbytes)
 {
-	return arena ? take(alignment, nbytes)
-		     : __real_aligned_alloc(alignment, nbytes);
+	return take(alignment, nbytes);
 }
 
-void __wrap_free(void *memory)
+void arena_free(void *memory)
 {
-	if (!is_in_arena(memory))
-		__real_free(memory);
+	(void)memory;
 }
 
-void *__wrap_mmap(void *at, size_t nbytes, int prot, int flags, int fd,
-		  off_t offset)
+void *arena_mmap(void *at, size_t nbytes, int prot, int flags, int fd,
+		 off_t offset)
 {
-	if (!arena || !(flags & MAP_ANONYMOUS))
-		return __real_mmap(at, nbytes, prot, flags, fd, offset);
+	(void)prot;
+	(void)offset;
+	assert(!at && (flags & MAP_ANONYMOUS) && fd == -1);
 	return take(PAGE, nbytes);
 }
 
-int __wrap_munmap(void *at, size_t nbytes)
+int arena_munmap(void *at, size_t nbytes)
 {
-	return is_in_arena(at) ? 0 : __real_munmap(at, nbytes);
+	(void)at;
+	(void)nbytes;
+	return 0;
 }
 
-static void map_arena(int flags)
+void *arena_memset(void *at, int value, size_t nbytes)
 {
-	void *at = __real_mmap(arena, ARENA_BYTES, PROT_READ | PROT_WRITE,
-			       flags | (arena ? MAP_FIXED : 0), arena_fd, 0);
-
-	assert(at != MAP_FAILED);
-	arena = at;
+	explore_touch(at, nbytes, true, __builtin_return_address(0));
+	return memset(at, value, nbytes);
 }
 
-void arena_reset(void (*build)(void))
+void *arena_memcpy(void *to, const void *from, size_t nbytes)
 {
-	if (built == build) {
-		map_arena(MAP_PRIVATE);
+	explore_touch(from, nbytes, false, __builtin_return_address(0));
+	explore_touch(to, nbytes, true, __builtin_return_address(0));
+	return memcpy(to, from, nbytes);
+}
+
+void *arena_memmove(void *to, const void *from, size_t nbytes)
+{
+	explore_touch(from, nbytes, false, __builtin_return_address(0));
+	explore_touch(to, nbytes, true, __builtin_return_address(0));
+	return memmove(to, from, nbytes);
+}
+
+static void note_write(const void *at, size_t nbytes)
+{
+	uintptr_t begin = (uintptr_t)at - (uintptr_t)arena.memory;
+
+	if (begin >= ARENA_BYTES || !nbytes)
+		return;
+	for (uintptr_t line = begin / LINE; line <= (begin + nbytes - 1) / LINE;
+	     line++) {
+		if (arena.is_changed[line])
+			continue;
+		assert(arena.changes < LINES_MAX);
+		arena.is_changed[line] = true;
+		arena.changed[arena.changes++] = (uint32_t)line;
+	}
+}
+
+static void *map_zero(void *at)
+{
+	void *memory = mmap(at, ARENA_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				    (at ? MAP_FIXED : 0),
+			    -1, 0);
+
+	assert(memory != MAP_FAILED);
+	return memory;
+}
+
+static void build_anew(void (*build)(const void *how), const void *how)
+{
+	explore_before_write = NULL;
+	arena.memory = map_zero(arena.memory);
+	arena.copy = map_zero(arena.copy);
+	memset(arena.is_changed, 0, sizeof(arena.is_changed));
+	arena.changes = 0;
+	arena.used = arena.most_used = 0;
+	arena.resets = 0;
+	arena.built = build;
+	arena.built_how = how;
+	build(how);
+	memcpy(arena.copy, arena.memory, arena.used);
+	arena.built_used = arena.used;
+	explore_before_write = note_write;
+}
+
+void arena_reset(void (*build)(const void *how), const void *how)
+{
+	if (arena.built != build || arena.built_how != how) {
+		build_anew(build, how);
 		return;
 	}
-	if (arena_fd >= 0)
-		close(arena_fd);
-	arena_fd = memfd_create("arena", MFD_CLOEXEC);
-	assert(arena_fd >= 0);
-	if (ftruncate(arena_fd, (off_t)ARENA_BYTES))
-		assert(!"room in memory");
-	map_arena(MAP_SHARED);
-	arena->used = PAGE;
-	built = build;
-	build();
-	map_arena(MAP_PRIVATE);
+	for (uint32_t i = 0; i < arena.changes; i++) {
+		size_t at = (size_t)arena.changed[i] * LINE;
+
+		memcpy(arena.memory + at, arena.copy + at, LINE);
+		arena.is_changed[arena.changed[i]] = false;
+	}
+	arena.changes = 0;
+	arena.used = arena.built_used;
+	if (arena.resets++ % CHECK_EVERY < 4)
+		assert(!memcmp(arena.memory, arena.copy, arena.most_used));
 }
