@@ -785,6 +785,11 @@ uint32_t explore_self(void)
 	return run.current;
 }
 
+uint32_t explore_threads(void)
+{
+	return run.program->threads;
+}
+
 void explore_lock(struct explore_mutex *mutex, const char *where)
 {
 	uint32_t expected = 0;

@@ -130,8 +130,9 @@ extern void (*explore_before_write)(const void *at, size_t nbytes);
 void explore_assume(bool condition);
 /* @condition must hold in every execution. */
 void explore_assert(bool condition, const char *text, const char *where);
-/* Which thread runs: 0 to threads - 1. */
+/* Which thread runs: 0 to threads - 1, and how many there are. */
 uint32_t explore_self(void);
+uint32_t explore_threads(void);
 
 struct explore_mutex {
 	uint32_t word;

@@ -137,6 +137,7 @@ static const struct classic all[] = {
 	{ "RCU-MP-backwards", "Wx1 G Wy1 | [ Rx Ry ]", "00 10 11", 0, NULL },
 	{ "RCU-no-section", "Wx1 G Wy1 | Ry Rx", ALL_2, 0, NULL },
 	{ "RCU-no-grace-period", "Wx1 Wy1 | [ Ry Rx ]", ALL_2, 0, NULL },
+	{ "RCU-is-no-fence", "Wx1 [ Ry ] | Wy1 [ Rx ]", ALL_2, 0, NULL },
 	{ "RCU-two-sections", "Wx1 G Wy1 | [ Rx ] [ Ry ]", ALL_2, 0, NULL },
 	{ "RCU-SB", "Wx1 G Ry | [ Wy1 Rx ]", "01 10 11", 0, NULL },
 	{ "RCU-LB", "Rx G Wy1 | [ Ry Wx1 ]", "00 01 10", 0, NULL },

@@ -45,12 +45,17 @@ static struct {
 	uint64_t resets;
 } arena;
 
-/* Always zero. */
+/* Always zero.  Its size lies before it. */
 static void *take(size_t alignment, size_t nbytes)
 {
-	size_t begin = (arena.used + alignment - 1) & ~(alignment - 1);
+	size_t begin = (arena.used + sizeof(nbytes) + alignment - 1) &
+		       ~(alignment - 1);
+	char *size = arena.memory + begin - sizeof(nbytes);
 
 	assert(arena.memory && begin + nbytes <= ARENA_BYTES);
+	if (explore_before_write)
+		explore_before_write(size, sizeof(nbytes));
+	memcpy(size, &nbytes, sizeof(nbytes));
 	arena.used = begin + nbytes;
 	if (arena.used > arena.most_used)
 		arena.most_used = arena.used;
@@ -72,9 +77,16 @@ void *arena_aligned_alloc(size_t alignment, size_t nbytes)
 	return take(alignment, nbytes);
 }
 
+/* For the race check as if all of it were written: who may still read it at
+ * the same time reads what is not there any more. */
 void arena_free(void *memory)
 {
-	(void)memory;
+	size_t nbytes;
+
+	if (!memory)
+		return;
+	memcpy(&nbytes, (char *)memory - sizeof(nbytes), sizeof(nbytes));
+	explore_touch(memory, nbytes, true, __builtin_return_address(0));
 }
 
 void *arena_mmap(void *at, size_t nbytes, int prot, int flags, int fd,
@@ -88,8 +100,7 @@ void *arena_mmap(void *at, size_t nbytes, int prot, int flags, int fd,
 
 int arena_munmap(void *at, size_t nbytes)
 {
-	(void)at;
-	(void)nbytes;
+	explore_touch(at, nbytes, true, __builtin_return_address(0));
 	return 0;
 }
 

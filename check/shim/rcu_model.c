@@ -4,22 +4,28 @@
 
 #include <string.h>
 
-uint32_t rcu_model_reading[EXPLORE_THREADS_MAX];
+uint32_t rcu_model_count[EXPLORE_THREADS_MAX];
+uint32_t rcu_model_depth[EXPLORE_THREADS_MAX];
 
 void rcu_model_init(void)
 {
-	memset(rcu_model_reading, 0, sizeof(rcu_model_reading));
+	memset(rcu_model_count, 0, sizeof(rcu_model_count));
+	memset(rcu_model_depth, 0, sizeof(rcu_model_depth));
 }
 
 void tide_rcu_wait(void *tag)
 {
 	(void)tag;
-	explore_fence(__ATOMIC_SEQ_CST, "rcu_wait");
-	for (uint32_t i = 0; i < EXPLORE_THREADS_MAX; i++) {
-		if (i != explore_self())
-			explore_assume(!explore_load(&rcu_model_reading[i], 4,
-						     __ATOMIC_ACQUIRE,
-						     "rcu_wait"));
+	for (uint32_t i = 0; i < explore_threads(); i++) {
+		uint64_t count;
+
+		if (i == explore_self())
+			continue;
+		/* Release: what was done before is for sections that follow.
+		 * To acquire here would order readers with each other. */
+		count = explore_rmw(&rcu_model_count[i], 4, EXPLORE_ADD, 0,
+				    __ATOMIC_RELEASE, "rcu_wait");
+		explore_assume(!(count & 1));
 	}
-	explore_fence(__ATOMIC_SEQ_CST, "rcu_wait");
+	explore_fence(__ATOMIC_ACQUIRE, "rcu_wait");
 }

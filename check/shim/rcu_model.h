@@ -2,33 +2,45 @@
 /*
  * rcu_model.h - what base/rcu.h leads to in a checking build
  *
- * liburcu's promise, by the simplest algorithm that keeps it: a reader raises
- * a flag of its own, and a grace period waits until each flag was seen down.
- * With the fences: a reading section that is not over when a grace period
- * begins is over when it ends, or sees what was done before it began.
+ * RCU's promise and nothing beyond it: a reading section is over when a grace
+ * period ends, or it sees what was done before the grace period began.
+ *
+ * Each thread counts in a word of its own how often it went in and out.  A
+ * grace period adds nothing to each word, so that a section comes either
+ * before that or after it; in executions in which it would fall into the
+ * middle of one it comes later as well, and those are enough.  There is no
+ * full fence in it, and two readers do not order each other: liburcu may
+ * happen to do both, and a program must not need it.
  */
 #ifndef TIDE_CHECK_RCU_MODEL_H
 #define TIDE_CHECK_RCU_MODEL_H
 
 #include "explore.h"
 
-extern uint32_t rcu_model_reading[EXPLORE_THREADS_MAX];
+/* Odd: the thread is in a section. */
+extern uint32_t rcu_model_count[EXPLORE_THREADS_MAX];
+extern uint32_t rcu_model_depth[EXPLORE_THREADS_MAX]; /* the thread's own */
 
 /* In a program's init. */
 void rcu_model_init(void);
 
 static inline void tide_rcu_lock(void)
 {
-	explore_store(&rcu_model_reading[explore_self()], 4, 1,
-		      __ATOMIC_RELAXED, "rcu_lock");
-	explore_fence(__ATOMIC_SEQ_CST, "rcu_lock");
+	uint32_t self = explore_self();
+
+	if (!rcu_model_depth[self]++)
+		(void)explore_rmw(&rcu_model_count[self], 4, EXPLORE_ADD, 1,
+				  __ATOMIC_ACQUIRE, "rcu_lock");
 }
 
 static inline void tide_rcu_unlock(void *tag)
 {
+	uint32_t self = explore_self();
+
 	(void)tag;
-	explore_store(&rcu_model_reading[explore_self()], 4, 0,
-		      __ATOMIC_RELEASE, "rcu_unlock");
+	if (!--rcu_model_depth[self])
+		(void)explore_rmw(&rcu_model_count[self], 4, EXPLORE_ADD, 1,
+				  __ATOMIC_RELEASE, "rcu_unlock");
 }
 
 void tide_rcu_wait(void *tag);
