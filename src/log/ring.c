@@ -27,7 +27,6 @@
  * Synchronisation
  *   ring.fill     push publishes slot, offset, dirty_index -> ring.fetch
  *   ring.harvest  collect has read the entry               -> ring.harvested
- *   ring.invalid  reset has read the entry                 -> ring.fetch
  *   ring.free     reset is done with the entry             -> ring.reuse
  */
 #include "log/ring.h"
@@ -143,8 +142,8 @@ uint32_t tide_ring_collect(struct tide_ring *ring,
 		uint64_t offset;
 		uint32_t slot;
 
-		/* ACQUIRE(ring.fetch) pairs with RELEASE(ring.fill) and
-		 * RELEASE(ring.invalid): the fields are this push's (K41). */
+		/* ACQUIRE(ring.fetch) pairs with RELEASE(ring.fill): the
+		 * fields are this push's (K41). */
 		if (atomic_load_explicit(&entry->flags, memory_order_acquire) !=
 			    TIDE_RING_F_DIRTY ||
 		    !is_pushed(ring, ring->fetch_index))
@@ -213,12 +212,11 @@ static bool take_harvested(struct tide_ring *ring, uint32_t *ret_slot,
 	*ret_slot = atomic_load_explicit(&entry->slot, memory_order_relaxed);
 	*ret_offset =
 		atomic_load_explicit(&entry->offset, memory_order_relaxed);
-	/* RELEASE(ring.invalid) pairs with ACQUIRE(ring.fetch): who sees an
-	 * invalid entry knows that its fields are read (K40).  Our push goes
-	 * by the index instead. */
-	atomic_store_explicit(&entry->flags, 0, memory_order_release);
+	/* Relaxed: published by the index, which push goes by.  Nobody acts
+	 * on an entry because it is invalid. */
+	atomic_store_explicit(&entry->flags, 0, memory_order_relaxed);
 	/* RELEASE(ring.free) pairs with ACQUIRE(ring.reuse): read, and
-	 * invalid before it is dirty again. */
+	 * invalid before it is dirty again (K40). */
 	atomic_store_explicit(&ring->reset_index, index + 1,
 			      memory_order_release);
 	return true;
