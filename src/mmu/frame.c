@@ -32,10 +32,13 @@
  *     or here: succeeds, count is 2
  *     p is alone in f?  no: put
  *
- * The second look sees the change: the reference acquires what publish, or
- * the leave of a frame that was not frozen, released.  Had the reference come
- * before the freeze, that would have failed.  It may fail by such a reference
- * that is on its way back, too; then the frame is passed by as if pinned.
+ * The second look sees the change: the reference acquires what publish
+ * released.  Had the reference come before the freeze, that would have failed.
+ * It may fail by such a reference that is on its way back, too; then the frame
+ * is passed by as if pinned.
+ *
+ * A page that is discarded leaves a frame that is not frozen, and who pins it
+ * then may not see that yet: as if he had pinned it just before.
  *
  * Frames are handed out filled, so nobody sees the page before.
  *
@@ -48,7 +51,7 @@
  *   I5  PAGE_SAVED and not dirty: the swap file has the page's contents
  *
  * Synchronisation
- *   frame.publish, frame.leave  the page's new state -> pin.take
+ *   frame.publish  the page's new state -> pin.take
  *   frame.put  what the holder did -> frame.freeze, frame.leave, frame.reap
  */
 #include <assert.h>
@@ -133,11 +136,9 @@ bool backing_leave(struct tide_backing *backing, uint32_t page)
 	own->sharers--;
 	/* Relaxed: 0 is our own doing, a freeze. */
 	if (!atomic_load_explicit(&own->count, memory_order_relaxed) ||
-	    /* ACQ_REL(frame.leave) pairs with RELEASE(frame.put) and
-	     * ACQUIRE(pin.take): all holders are done with a frame that
-	     * becomes free; who takes a reference of one that does not sees
-	     * that the page has left. */
-	    atomic_fetch_sub_explicit(&own->count, 1, memory_order_acq_rel) ==
+	    /* ACQUIRE(frame.leave) pairs with RELEASE(frame.put): all holders
+	     * are done with a frame that becomes free. */
+	    atomic_fetch_sub_explicit(&own->count, 1, memory_order_acquire) ==
 		    1) {
 		if (!own->sharers)
 			backing_frame_free(backing, frame);
@@ -174,7 +175,7 @@ void backing_frame_free(struct tide_backing *backing, uint32_t frame)
 void backing_put(struct tide_backing *backing, uint64_t pfn)
 {
 	/* RELEASE(frame.put) pairs with ACQUIRE(frame.freeze),
-	 * ACQ_REL(frame.leave) and ACQUIRE(frame.reap): who takes the frame
+	 * ACQUIRE(frame.leave) and ACQUIRE(frame.reap): who takes the frame
 	 * comes after what we did with it. */
 	uint32_t before = atomic_fetch_sub_explicit(
 		&frame_at(backing, pfn)->count, 1, memory_order_release);
@@ -207,9 +208,9 @@ bool backing_pin(struct tide_backing *backing, uint64_t host, uint64_t pfn)
 	do {
 		if (!count)
 			return false;
-		/* ACQUIRE(pin.take) pairs with RELEASE(frame.publish) and
-		 * ACQ_REL(frame.leave): if the frame is not the page's any
-		 * more, the state that we look at next says so. */
+		/* ACQUIRE(pin.take) pairs with RELEASE(frame.publish): if the
+		 * frame is another page's, the state that we look at next says
+		 * so. */
 	} while (!atomic_compare_exchange_weak_explicit(
 		&own->count, &count, count + 1, memory_order_acquire,
 		memory_order_relaxed));
