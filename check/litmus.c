@@ -120,10 +120,22 @@ static bool is_skipped(const struct litmus *litmus, int argc, char **argv)
 	return true;
 }
 
+/* What there is, for tools/mutants.py. */
+static int print_list(const struct litmus *all, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		printf("%s%s%s\n", all[i].program.name,
+		       all[i].slow ? " slow" : "",
+		       all[i].violation ? " violates" : "");
+	return 0;
+}
+
 int litmus_main(const struct litmus *all, size_t count, int argc, char **argv)
 {
 	int failed = 0, number = 0;
 
+	if (argc == 2 && !strcmp(argv[1], "--list"))
+		return print_list(all, count);
 	for (size_t i = 0; i < count; i++) {
 		if (!litmus_is_asked_for(all[i].program.name, argc, argv))
 			continue;

@@ -35,6 +35,7 @@ bool litmus_is_asked_for(const char *name, int argc, char **argv);
  *   --random=N     N executions at random, of a program that is too large
  *   --seed=N       other ones
  *   --replay=TEXT  the one execution of a violation, as its report says
+ *   --list         no execution: the names, and which are slow or violate
  * Return: an exit status.
  */
 int litmus_main(const struct litmus *all, size_t count, int argc, char **argv);
