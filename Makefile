@@ -61,6 +61,12 @@ check-model: ## explore the litmus programs over the shipped code, in full
 		--timeout-multiplier 20 --verbose || :
 	@$(SUMMARY) $(BUILD)/meson-logs/testlog.json
 
+.PHONY: mutants
+mutants: ## does a litmus program notice when the shipped code is weaker?
+	@$(NEED) test
+	@$(call configure,$(BUILD),)
+	@tools/mutants.py $(BUILD) --long
+
 .PHONY: install
 install: all ## install under $(DESTDIR)$(PREFIX)
 	@$(if $(PREFIX),meson configure $(BUILD) -Dprefix=$(PREFIX))
