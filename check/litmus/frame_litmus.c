@@ -297,6 +297,21 @@ static void swap_out_0(void)
 	(void)tide_backing_swap_out(&backing, 0, 1);
 }
 
+static void swap_out_and_in_0(void)
+{
+	swap_out_0();
+	explore_assert(read_word(0) == 5, "as it was", EXPLORE_HERE);
+}
+
+static void take_stats(void)
+{
+	struct tide_backing_stats stats;
+
+	tide_backing_stats(&backing, &stats);
+	explore_assert(stats.resident + stats.swapped == 1, "in one place",
+		       EXPLORE_HERE);
+}
+
 /* A fast page fault's pin, with a write for as long as it lasts. */
 static void pin_0(void)
 {
@@ -523,12 +538,18 @@ int main(int argc, char **argv)
 		{ PROGRAM("read-and-swap-out", one_saved, written_0,
 			  read_page_0, write_0_and_swap_out),
 		  .executions = 30 },
+		{ PROGRAM("stats-and-swap-out", one_saved, kept_0, take_stats,
+			  swap_out_0),
+		  .executions = 2 },
 		{ PROGRAM("notifier-and-swap-out", one_saved, kept_0,
 			  attach_and_detach, swap_out_0),
 		  .executions = 3 },
 		{ PROGRAM("merge-and-write", two_equal, written_0_kept_1,
 			  write_0_always, merge),
 		  .executions = 11 },
+		{ PROGRAM("merge-and-swap-in", two_equal, equal_at_last, merge,
+			  swap_out_and_in_0),
+		  .executions = 16 },
 		{ PROGRAM("merge-and-two-writes", two_equal, written_both,
 			  write_0_always, merge, write_1_always),
 		  .executions = 111 },
