@@ -476,6 +476,8 @@ class Campaign:
             self.errors.append(f"{self.arguments[key]}.argued: there is no "
                                f"mutant {key}")
         self.reached = {}  # (file of programs, program) -> places, seconds
+        self.unchanged = {program.name: Executable(
+            build, program, {}, build.scratch) for program in build.programs}
         self.kills = collections.Counter()
 
     def generate(self):
@@ -622,7 +624,7 @@ class Campaign:
         if (program.name, name) not in self.reached:
             # A sample does not begin with a survey.
             result = self.build.run(
-                Executable(self.build, program, {}, self.build.scratch), name,
+                self.unchanged[program.name], name,
                 self.options.seconds * SLOWER)[0]
             if result != "passed":
                 raise MutantError(f"{program.name} {name}: {result} without "
@@ -717,13 +719,12 @@ def table(campaign, old):
             path = heading
             lines += ["", f"### {path}", "", "| Mutant | Killed by | Seconds |",
                       "| --- | --- | ---: |"]
-        counts[row[0].split(":")[0] if row[0].startswith("argued")
-               else row[0] if not row[1] else "killed"] += 1
+        counts["killed" if row[1] else row[0].split(":")[0]] += 1
         name = mutant.key if by_hand \
             else mutant.key[len(mutant.path) + 1:]
         name = name.replace("|", "\\|")
-        lines.append(f"| `{name}` | " + (f"`{row[0]}` | {row[1]} |" if row[1]
-                                         else f"{row[0]} | |"))
+        killer = f"`{row[0]}`" if row[1] else row[0]
+        lines.append(f"| `{name}` | {killer} | {row[1]} |")
     lines += ["", "### Arguments", ""]
     for name, prose in sorted(campaign.prose.items()):
         lines += [f"`{name}`:", ""]
