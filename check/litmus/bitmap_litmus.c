@@ -41,7 +41,8 @@ static void setup_of(uint64_t nbits)
 	_Atomic uint64_t *at = words;
 	uint64_t n = nbits;
 
-	memset((void *)words, 0, sizeof(words));
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		atomic_init(&words[i], 0);
 	bitmap.nbits = nbits;
 	for (int level = 0; level < TIDE_BITMAP_LEVELS; level++) {
 		n = tide_words(n);
@@ -416,7 +417,10 @@ static const struct litmus all[] = {
 	  .executions = 4 },
 	{ PROGRAM("bitmap-full-and-clear", setup_full_one_word, nothing_lost,
 		  set_1, clear_0),
-	  .executions = 37 },
+	  .executions = 40 },
+	{ PROGRAM("bitmap-full-two-words-and-clear", setup_full, nothing_lost,
+		  set_64, clear_0_and_take),
+	  .executions = 61 },
 	{ PROGRAM("bitmap-full-clear-and-test", setup_full_one_word, NULL,
 		  test_1, clear_0),
 	  .executions = 3 },

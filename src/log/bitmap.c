@@ -28,6 +28,10 @@
  * data and loads the bit, the taker clears the bit and loads data.  Its two
  * fences are in tide_bitmap_mark() and with the taker's caller.  Without them
  * a C11 checker finds the lost write in two executions; x86 tests never do.
+ * The bit that is already set may be a writer's who is still between two
+ * levels.  It is left alone only if the levels above are seen set as well, from
+ * the bottom up and sequentially consistent: a taker that lowered one of them
+ * before that has seen the bit, or will look at its word.
  *
  * Invariants
  *   I1  a word that is not 0 has its summary bit set, or a writer is between
@@ -149,7 +153,7 @@ void tide_bitmap_set_word(struct tide_bitmap *bitmap, uint64_t word,
 	if (!bits)
 		return;
 	/* SEQ_CST(bitmap.set) pairs with SEQ_CST(bitmap.take),
-	 * SEQ_CST(bitmap.clear), SEQ_CST(bitmap.lowered) and
+	 * ACQUIRE(bitmap.clear), SEQ_CST(bitmap.lowered) and
 	 * ACQUIRE(bitmap.peek): who finds the bit sees what was written before
 	 * it was set. */
 	atomic_fetch_or_explicit(&bitmap->level[0][word], bits,
@@ -241,7 +245,7 @@ static uint64_t take_word(struct tide_bitmap *bitmap, int n, uint64_t word)
 		return 0;
 	/* SEQ_CST(bitmap.take) pairs with SEQ_CST(bitmap.set),
 	 * SEQ_CST(bitmap.above), SEQ_CST(bitmap.raise) and
-	 * ACQUIRE(bitmap.seen): see Theory of operation. */
+	 * SEQ_CST(bitmap.seen): see Theory of operation. */
 	return atomic_exchange_explicit(from, 0, memory_order_seq_cst);
 }
 
@@ -373,8 +377,8 @@ static void unsummarise(struct tide_bitmap *bitmap, uint64_t word)
 	uint64_t index = word;
 
 	for (int n = 1; n < TIDE_BITMAP_LEVELS; n++) {
-		/* SEQ_CST(bitmap.lower) pairs with SEQ_CST(bitmap.above): as
-		 * take. */
+		/* SEQ_CST(bitmap.lower) pairs with SEQ_CST(bitmap.above) and
+		 * SEQ_CST(bitmap.seen): as take. */
 		uint64_t old = atomic_fetch_and_explicit(
 			&bitmap->level[n][index / TIDE_WORD_BITS],
 			~tide_bit(index), memory_order_seq_cst);
@@ -405,9 +409,10 @@ uint64_t tide_bitmap_and_not(struct tide_bitmap *bitmap, uint64_t word,
 				   memory_order_relaxed) &
 	      bits))
 		return 0;
-	/* SEQ_CST(bitmap.clear) pairs with SEQ_CST(bitmap.set): as take. */
+	/* ACQUIRE(bitmap.clear) pairs with SEQ_CST(bitmap.set): who finds the
+	 * bit sees what was written before it was set. */
 	old = atomic_fetch_and_explicit(&bitmap->level[0][word], ~bits,
-					memory_order_seq_cst);
+					memory_order_acquire);
 	if (!(old & ~bits))
 		unsummarise(bitmap, word);
 	return old & bits;

@@ -105,12 +105,13 @@ static inline void tide_bitmap_mark(struct tide_bitmap *bitmap, uint64_t bit,
 	 * FENCE(rearm.read): the write before, the test after. */
 	tide_fence_light(true);
 	for (int n = 0; n < TIDE_BITMAP_LEVELS; n++) {
-		/* ACQUIRE(bitmap.seen) pairs with SEQ_CST(bitmap.take): when
-		 * the bit that we see was set after an earlier take, that
-		 * take's clearing of the levels above is seen too. */
+		/* SEQ_CST(bitmap.seen) pairs with SEQ_CST(bitmap.take) and
+		 * SEQ_CST(bitmap.lower): the bit may be another writer's who
+		 * has yet to raise the levels above.  We see them as they are
+		 * after it was set, not as a taker found them before. */
 		uint64_t word = atomic_load_explicit(
 			&bitmap->level[n][index / TIDE_WORD_BITS],
-			memory_order_acquire);
+			memory_order_seq_cst);
 
 		set += (word & tide_bit(index)) != 0;
 		index /= TIDE_WORD_BITS;
