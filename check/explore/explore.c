@@ -44,6 +44,8 @@
 #define STACK_BYTES (64u << 10)
 #define RETRIES_MAX 256u  /* of an execution at random */
 #define TOUCHES_MAX 4096u /* different ones of an execution */
+#define TOUCHED_BYTES 16u /* looked at as one */
+#define TOUCHED_LINES 1024u
 
 enum thread_state {
 	THREAD_RUNS,
@@ -860,10 +862,60 @@ static bool touches_race(const struct touch *a, const struct touch *b)
 	       !is_before(a, b) && !is_before(b, a);
 }
 
+/* Which threads touch a line of memory, and write to it; lines may share one. */
+struct touched_line {
+	uint8_t threads, writers;
+};
+
+static uint64_t line_of(uintptr_t at)
+{
+	return at / TOUCHED_BYTES * 0x9e3779b97f4a7c15ull >> 54;
+}
+
+static bool is_shared(const struct touch *touch,
+		      const struct touched_line *lines)
+{
+	for (uintptr_t at = touch->at / TOUCHED_BYTES * TOUCHED_BYTES;
+	     at < touch->at + touch->nbytes; at += TOUCHED_BYTES) {
+		const struct touched_line *line = &lines[line_of(at)];
+
+		if (line->writers && line->threads & (line->threads - 1))
+			return true;
+	}
+	return false;
+}
+
+/* Leaves those of lines that more than one thread touches. */
+static void drop_private_touches(void)
+{
+	static struct touched_line lines[TOUCHED_LINES];
+	uint32_t left = 0;
+
+	memset(lines, 0, sizeof(lines));
+	for (uint32_t i = 0; i < run.touches; i++) {
+		const struct touch *touch = &run.touch[i];
+
+		for (uintptr_t at = touch->at / TOUCHED_BYTES * TOUCHED_BYTES;
+		     at < touch->at + touch->nbytes; at += TOUCHED_BYTES) {
+			struct touched_line *line = &lines[line_of(at)];
+
+			line->threads |= (uint8_t)(1u << touch->thread);
+			if (touch->write)
+				line->writers |= (uint8_t)(1u << touch->thread);
+		}
+	}
+	for (uint32_t i = 0; i < run.touches; i++) {
+		if (is_shared(&run.touch[i], lines))
+			run.touch[left++] = run.touch[i];
+	}
+	run.touches = left;
+}
+
 static void check_touches(void)
 {
 	char text[96];
 
+	drop_private_touches();
 	for (uint32_t a = 0; a < run.touches; a++) {
 		for (uint32_t b = 0; b < a; b++) {
 			if (!touches_race(&run.touch[b], &run.touch[a]))

@@ -47,7 +47,7 @@
 #include <stdint.h>
 
 #define EXPLORE_THREADS_MAX 6
-#define EXPLORE_EVENTS_MAX 192 /* of an execution */
+#define EXPLORE_EVENTS_MAX 384 /* of an execution */
 
 struct explore_program {
 	const char *name;

@@ -45,6 +45,7 @@ struct relation {
 static struct {
 	struct relation after;	  /* hb, forwards */
 	struct relation sb_after; /* program order, forwards */
+	struct relation apart;	  /* of that, what is at another place */
 	struct relation step;	  /* see make_steps() */
 	struct event_set at[LOCATIONS_MAX];
 	uint16_t position[EXPLORE_EVENTS_MAX]; /* of a write; of what is read */
@@ -449,36 +450,35 @@ static void make_after(const struct graph *graph)
 	}
 }
 
-/* Program order forwards; initial writes are before everything. */
+/* Program order forwards.  An initial write is before everything, but no cycle
+ * comes back to it.  Events of a thread are added in its order. */
 static void make_sb_after(const struct graph *graph)
 {
-	struct event_set all = { { 0 } };
-
 	memset(work.sb_after.row, 0,
 	       graph->events * sizeof(work.sb_after.row[0]));
-	for (uint32_t e = 0; e < graph->events; e++) {
-		if (graph->event[e].thread == THREAD_INIT)
+	for (uint32_t e = graph->events; e-- > 0;) {
+		uint16_t previous = graph->event[e].previous;
+
+		if (previous == NO_EVENT)
 			continue;
-		set_add(&all, e);
-		for (uint16_t a = graph->event[e].previous; a != NO_EVENT;
-		     a = graph->event[a].previous)
-			set_add(&work.sb_after.row[a], e);
-	}
-	for (uint32_t e = 0; e < graph->events; e++) {
-		if (graph->event[e].thread == THREAD_INIT)
-			work.sb_after.row[e] = all;
+		assert(previous < e);
+		work.sb_after.row[previous] = work.sb_after.row[e];
+		set_add(&work.sb_after.row[previous], e);
 	}
 }
 
 /* Program order to other places; a fence is at none. */
-static struct event_set apart_from(const struct graph *graph, uint32_t a)
+static void make_apart(const struct graph *graph)
 {
-	const struct event *event = &graph->event[a];
-	struct event_set set = work.sb_after.row[a];
+	for (uint32_t a = 0; a < graph->events; a++) {
+		const struct event *event = &graph->event[a];
+		struct event_set *set = &work.apart.row[a];
 
-	for (uint32_t i = 0; event->kind != EVENT_FENCE && i < SET_WORDS; i++)
-		set.word[i] &= ~work.at[event->location].word[i];
-	return set;
+		*set = work.sb_after.row[a];
+		for (uint32_t i = 0;
+		     event->kind != EVENT_FENCE && i < SET_WORDS; i++)
+			set->word[i] &= ~work.at[event->location].word[i];
+	}
 }
 
 /* sb | hb=loc | co | fr from each event: scb but for its sb!=loc; hb; sb!=loc.
@@ -503,18 +503,36 @@ static void make_steps(const struct graph *graph)
 	}
 }
 
-/* sb | sb!=loc; hb; sb!=loc | hb=loc | co | fr, from @a */
+/*
+ * sb | sb!=loc; hb; sb!=loc | hb=loc | co | fr, from @a
+ *
+ * What hb leads to from a later event of a thread it also leads to from an
+ * earlier one.  And of the events of a thread that are reached, all from some
+ * event on, two say everything: the first leads to all that follow it, but for
+ * those at its place, and the first at another place leads to the rest.
+ */
 static struct event_set scb_from(const struct graph *graph, uint32_t a)
 {
-	struct event_set set = work.step.row[a], reached = { { 0 } };
-	struct event_set apart = apart_from(graph, a);
+	struct event_set set = work.step.row[a];
+	uint32_t first = set_next(&work.apart.row[a], 0);
+	uint32_t place[EXPLORE_THREADS_MAX];
+	uint32_t once = 0, twice = 0; /* threads */
 
-	FOR_EACH_IN(b, &apart)
-	set_or(&reached, &work.after.row[b]);
-	FOR_EACH_IN(b, &reached)
+	if (first == NO_EVENT)
+		return set;
+	FOR_EACH_IN(b, &work.after.row[first])
 	{
-		apart = apart_from(graph, b);
-		set_or(&set, &apart);
+		const struct event *event = &graph->event[b];
+		uint32_t thread = 1u << event->thread;
+
+		if (twice & thread ||
+		    (once & thread && place[event->thread] == event->location))
+			continue;
+		twice |=
+			(once & thread) | (event->kind == EVENT_FENCE) * thread;
+		once |= thread;
+		place[event->thread] = event->location;
+		set_or(&set, &work.apart.row[b]);
 	}
 	return set;
 }
@@ -633,6 +651,7 @@ static bool is_sc_consistent(const struct graph *graph)
 		return true;
 	make_after(graph);
 	make_sb_after(graph);
+	make_apart(graph);
 	make_steps(graph);
 	FOR_EACH_IN(a, &sc)
 	psc.row[a] = psc_from(graph, a, &sc);
