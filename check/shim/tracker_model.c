@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: MIT */
+/* tracker_model.c - a guest, a kernel's log, and clients that keep copies */
+#include "tracker_model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "arena_model.h"
+#include "rcu_model.h"
+#include "space/space_internal.h"
+
+#define HOST ((uintptr_t)1 << 30) /* never read */
+#define GFN(slot) (1000ull * (slot))
+
+struct model model;
+static struct model built_model;
+static const struct model_options *built_how;
+
+static uint32_t index_of(uint64_t page)
+{
+	return page < 2 ? (uint32_t)page : 2;
+}
+
+static uint64_t page_of(uint32_t index)
+{
+	return index < 2 ? index : 64;
+}
+
+static struct model_slot *state_of(const struct tide_slot *slot)
+{
+	explore_assert(!model.destroyed, "a tracker in use is not destroyed",
+		       EXPLORE_HERE);
+	return &model.slot[tide_slot_id(slot)];
+}
+
+static void kernel_enter(void)
+{
+	explore_lock(&model.mmu_lock, "kernel");
+}
+
+static void kernel_leave(void)
+{
+	explore_unlock(&model.mmu_lock, "kernel");
+}
+
+static int failure(int *from)
+{
+	int err = *from;
+
+	*from = 0;
+	return err;
+}
+
+static uint64_t take_log(struct model_slot *slot, uint64_t word, uint64_t keep)
+{
+	return explore_rmw(&slot->log[word], 8, EXPLORE_AND, keep,
+			   __ATOMIC_RELAXED, "kernel clears") &
+	       ~keep;
+}
+
+static void set_log(struct model_slot *slot, uint64_t word, uint64_t bits)
+{
+	(void)explore_rmw(&slot->log[word], 8, EXPLORE_OR, bits,
+			  __ATOMIC_RELAXED, "kernel marks");
+}
+
+/* With the mmu_lock. */
+static void arm(struct model_slot *slot, uint64_t word, uint64_t bits)
+{
+	for (uint32_t i = 0; i < MODEL_PAGES; i++) {
+		uint64_t page = page_of(i);
+
+		if (page / 64 == word && bits >> (page % 64) & 1)
+			slot->armed[i] = true;
+	}
+}
+
+bool model_guest_write(uint32_t id, uint64_t page, uint64_t value)
+{
+	struct model_slot *slot = &model.slot[id];
+	uint32_t i = index_of(page);
+	bool reached;
+
+	kernel_enter();
+	reached = slot->mapped && (slot->logged || !model.only_logged);
+	if (reached && slot->logged && slot->armed[i]) {
+		slot->armed[i] = false;
+		if (model.buffered)
+			slot->buffer[page / 64] |= 1ull << (page % 64);
+		else
+			set_log(slot, page / 64, 1ull << (page % 64));
+	}
+	if (reached)
+		model_store(id, page, value);
+	kernel_leave();
+	return reached;
+}
+
+void model_store(uint32_t slot, uint64_t page, uint64_t value)
+{
+	explore_store(&model.slot[slot].memory[index_of(page)], 8, value,
+		      __ATOMIC_RELAXED, "memory");
+}
+
+int model_device_write(uint32_t slot, uint64_t page, uint64_t value)
+{
+	model_store(slot, page, value);
+	return tide_mark(model.space, GFN(slot) + page);
+}
+
+static void log_switch(struct model_slot *slot, bool on)
+{
+	const struct tide_tracker_ops *ops = model.space->ops;
+	bool all = on && ops->initially_set;
+
+	slot->logged = on;
+	for (uint64_t word = 0; word < 2; word++) {
+		(void)take_log(slot, word, 0);
+		slot->buffer[word] = 0;
+		if (all)
+			set_log(slot, word, ~0ull);
+		else if (on)
+			arm(slot, word, ~0ull);
+	}
+}
+
+static int slot_add(void *tracker, struct tide_slot *slot, bool log)
+{
+	struct model_slot *state = state_of(slot);
+
+	(void)tracker;
+	kernel_enter();
+	state->present = state->mapped = true;
+	log_switch(state, log);
+	kernel_leave();
+	return 0;
+}
+
+static int slot_remove(void *tracker, struct tide_slot *slot)
+{
+	struct model_slot *state = state_of(slot);
+	int err = failure(&model.fail_remove);
+
+	(void)tracker;
+	if (err)
+		return err;
+	kernel_enter();
+	state->present = state->mapped = false;
+	log_switch(state, false);
+	kernel_leave();
+	return 0;
+}
+
+static int slot_move(void *tracker, struct tide_slot *slot, uint64_t first_gfn)
+{
+	(void)tracker;
+	(void)first_gfn;
+	kernel_enter();
+	state_of(slot)->mapped = true;
+	kernel_leave();
+	return 0;
+}
+
+static int slot_park(void *tracker, struct tide_slot *slot)
+{
+	int err = failure(&model.fail_park);
+
+	(void)tracker;
+	if (err)
+		return err;
+	kernel_enter();
+	state_of(slot)->mapped = false;
+	kernel_leave();
+	return 0;
+}
+
+static int slot_log(void *tracker, struct tide_slot *slot, bool on)
+{
+	int err = failure(&model.fail_log);
+
+	(void)tracker;
+	if (err)
+		return err;
+	kernel_enter();
+	log_switch(state_of(slot), on);
+	kernel_leave();
+	return 0;
+}
+
+static void collect_slot(struct tide_slot *slot)
+{
+	struct model_slot *state = state_of(slot);
+	uint64_t words[2] = { 0 }, count = tide_words(tide_slot_npages(slot));
+
+	if (model.space->ops->manual) {
+		for (uint64_t w = 0; w < count; w++)
+			words[w] = explore_load(&state->log[w], 8,
+						__ATOMIC_RELAXED, "GET");
+		if (model.sparse) {
+			for (uint64_t w = 0; w < count; w++)
+				tide_found_bits(slot, w, words[w]);
+			return;
+		}
+		memcpy(tide_slot_scratch(slot), words, 8 * count);
+		tide_found_snapshot(slot);
+		return;
+	}
+	kernel_enter();
+	for (uint64_t w = 0; w < count; w++) {
+		words[w] = take_log(state, w, 0);
+		arm(state, w, words[w]);
+	}
+	kernel_leave();
+	tide_found_words(slot, words);
+}
+
+static int collect(void *tracker, struct tide_slot *only)
+{
+	struct tide_slot *slot;
+	int err = failure(&model.fail_collect);
+
+	(void)tracker;
+	for (slot = tide_slot_first(model.space); slot;
+	     slot = tide_slot_next(slot)) {
+		if ((only && slot != only) || !tide_slot_logged(slot))
+			continue;
+		if (err)
+			tide_slot_fail_closed(slot);
+		else
+			collect_slot(slot);
+	}
+	return err;
+}
+
+/* On an error the bits are cleared all the same, and armed. */
+static int rearm(void *tracker, struct tide_slot *slot, uint64_t first,
+		 uint64_t npages, const uint64_t *words)
+{
+	struct model_slot *state = state_of(slot);
+
+	(void)tracker;
+	kernel_enter();
+	for (uint64_t w = first / 64; w < tide_words(first + npages); w++) {
+		uint64_t bits = words[w - first / 64];
+
+		if (!bits)
+			continue;
+		(void)take_log(state, w, ~bits);
+		arm(state, w, bits);
+	}
+	kernel_leave();
+	return failure(&model.fail_rearm);
+}
+
+/* Every vCPU leaves the guest, and what its buffer holds is logged. */
+static bool sync_buffers(void *tracker)
+{
+	(void)tracker;
+	explore_touch(&model.destroyed, 1, false, __builtin_return_address(0));
+	explore_assert(!model.destroyed, "a tracker in use is not destroyed",
+		       EXPLORE_HERE);
+	if (!model.buffered)
+		return true;
+	kernel_enter();
+	for (uint32_t i = 0; i < MODEL_SLOTS; i++) {
+		for (uint32_t w = 0; w < 2; w++) {
+			if (model.slot[i].buffer[w])
+				set_log(&model.slot[i], w,
+					model.slot[i].buffer[w]);
+			model.slot[i].buffer[w] = 0;
+		}
+	}
+	kernel_leave();
+	return true;
+}
+
+static void destroy(void *tracker)
+{
+	(void)tracker;
+	explore_touch(&model.destroyed, 1, true, __builtin_return_address(0));
+	model.destroyed = true;
+}
+
+static struct tide_tracker_ops ops;
+
+struct tide_slot_config model_slot_config(uint32_t slot, uint32_t flags)
+{
+	return (struct tide_slot_config){
+		.id = slot,
+		.flags = flags,
+		.first_gfn = GFN(slot),
+		.npages = 1,
+		.host = (void *)(HOST * (slot + 1)),
+	};
+}
+
+static void must(bool right)
+{
+	if (!right)
+		abort();
+}
+
+void model_attach(void)
+{
+	must(!tide_space_attach_ops(model.space, &ops, &model));
+}
+
+static void build(const void *how)
+{
+	const struct model_options *options = how;
+
+	must(!tide_space_create(&model.space));
+	model.space->asymmetric = !options->symmetric;
+	model.buffered = options->buffered;
+	model.sparse = options->sparse;
+	tide_space_chunk_set(model.space, 64);
+	for (uint32_t i = 0; i < options->slots; i++) {
+		struct tide_slot_config config =
+			model_slot_config(i, i ? 0 : options->flags);
+
+		if (options->npages)
+			config.npages = options->npages;
+		must(!tide_slot_add(model.space, &config));
+	}
+	ops = (struct tide_tracker_ops){
+		.kind = TIDE_TRACKER_KVM_GET,
+		.manual = options->manual,
+		.initially_set = options->initially_set,
+		.slot_add = slot_add,
+		.slot_remove = slot_remove,
+		.slot_move = slot_move,
+		.slot_park = slot_park,
+		.slot_log = slot_log,
+		.collect = collect,
+		.rearm = options->manual ? rearm : NULL,
+		.sync = sync_buffers,
+		.destroy = destroy,
+	};
+	if (!options->marks_only)
+		model_attach();
+	for (uint32_t i = 0; i < options->clients; i++)
+		must(!tide_client_open(model.space, "", TIDE_START_CLEAN,
+				       &model.client[i].client));
+	if (options->then)
+		options->then();
+}
+
+void model_reset(const struct model_options *options)
+{
+	bool first = built_how != options;
+
+	rcu_model_init();
+	if (first)
+		memset(&model, 0, sizeof(model));
+	arena_reset(build, options);
+	if (first)
+		built_model = model;
+	built_how = options;
+	model = built_model;
+}
+
+static int try_begin(uint32_t client)
+{
+	struct model_client *self = &model.client[client];
+
+	memset(self->is_fresh, 0, sizeof(self->is_fresh));
+	return tide_harvest_begin(self->client, &self->harvest);
+}
+
+void model_begin(uint32_t client)
+{
+	explore_assert(!try_begin(client), "begin succeeds", EXPLORE_HERE);
+}
+
+static void copy_page(struct model_client *self, uint32_t slot, uint32_t i)
+{
+	self->is_fresh[slot][i] = true;
+	self->fresh[slot][i] = explore_load(&model.slot[slot].memory[i], 8,
+					    __ATOMIC_RELAXED, "copy");
+}
+
+/* As tide_harvest_next. */
+static int try_next(uint32_t client)
+{
+	struct model_client *self = &model.client[client];
+	struct tide_extent extent;
+	int more = tide_harvest_next(self->harvest, &extent);
+
+	if (more <= 0)
+		return more;
+	for (uint32_t i = 0; i < MODEL_PAGES; i++) {
+		uint64_t first = extent.first_gfn % 1000;
+
+		if (page_of(i) < first || page_of(i) - first >= extent.npages)
+			continue;
+		copy_page(self, extent.slot, i);
+		self->yields[extent.slot][i]++;
+	}
+	return more;
+}
+
+bool model_next(uint32_t client)
+{
+	int more = try_next(client);
+
+	explore_assert(more >= 0, "next succeeds", EXPLORE_HERE);
+	return more > 0;
+}
+
+void model_commit(uint32_t client)
+{
+	struct model_client *self = &model.client[client];
+
+	explore_assert(!tide_harvest_commit(self->harvest), "commit succeeds",
+		       EXPLORE_HERE);
+	for (uint32_t slot = 0; slot < MODEL_SLOTS; slot++) {
+		for (uint32_t i = 0; i < MODEL_PAGES; i++) {
+			if (self->is_fresh[slot][i])
+				self->copy[slot][i] = self->fresh[slot][i];
+		}
+	}
+}
+
+void model_abort(uint32_t client)
+{
+	tide_harvest_abort(model.client[client].harvest);
+}
+
+void model_rest(uint32_t client)
+{
+	while (model_next(client))
+		;
+	model_commit(client);
+}
+
+void model_harvest(uint32_t client)
+{
+	model_begin(client);
+	model_rest(client);
+}
+
+void model_try_rest(uint32_t client)
+{
+	int more;
+
+	do
+		more = try_next(client);
+	while (more > 0);
+	if (more < 0)
+		model_abort(client);
+	else
+		model_commit(client);
+}
+
+void model_try_harvest(uint32_t client)
+{
+	if (!try_begin(client))
+		model_try_rest(client);
+}
+
+void model_open(uint32_t client, enum tide_start start)
+{
+	struct model_client *self = &model.client[client];
+
+	explore_assert(!tide_client_open(model.space, "", start, &self->client),
+		       "open succeeds", EXPLORE_HERE);
+	self->copy[0][0] = ~0ull;
+	if (start == TIDE_START_CLEAN) {
+		copy_page(self, 0, 0);
+		self->copy[0][0] = self->fresh[0][0];
+	}
+}
+
+void model_close(uint32_t client)
+{
+	tide_client_close(model.client[client].client);
+	model.client[client].client = NULL;
+}
+
+static void check_copies(const struct model_client *client)
+{
+	for (uint32_t slot = 0; slot < MODEL_SLOTS; slot++) {
+		for (uint32_t i = 0; i < MODEL_PAGES; i++) {
+			uint64_t memory = model.slot[slot].memory[i];
+
+			explore_assert(client->copy[slot][i] == memory,
+				       "at rest the copy is what the page is",
+				       EXPLORE_HERE);
+			explore_assert(memory || model.may_invent ||
+					       !client->yields[slot][i],
+				       "what nobody wrote is not yielded",
+				       EXPLORE_HERE);
+		}
+	}
+}
+
+void model_at_rest(void)
+{
+	for (uint32_t i = 0; i < MODEL_CLIENTS; i++) {
+		if (!model.client[i].client)
+			continue;
+		model_harvest(i);
+		check_copies(&model.client[i]);
+	}
+	for (uint32_t i = 0; i < MODEL_CLIENTS && !model.may_invent; i++) {
+		if (!model.client[i].client)
+			continue;
+		model_begin(i);
+		explore_assert(!model_next(i), "nothing is yielded twice",
+			       EXPLORE_HERE);
+		model_commit(i);
+	}
+}
