@@ -604,18 +604,32 @@ static void write_event(volatile void *at, size_t nbytes, uint64_t value,
 	check_now();
 }
 
+static bool is_own_stack(uintptr_t at)
+{
+	uintptr_t stack = (uintptr_t)run.thread[run.current].stack;
+
+	return at - stack < STACK_BYTES;
+}
+
+/* Memory itself: nobody else is there, or can be. */
+static bool is_private(const volatile void *at)
+{
+	return run.raw || is_own_stack((uintptr_t)at);
+}
+
 uint64_t explore_load(const volatile void *at, size_t nbytes, int order,
 		      const char *where)
 {
 	struct event like = make_event(EVENT_READ, order, where);
 
-	return run.raw ? raw_load(at, nbytes) : read_event(at, nbytes, &like);
+	return is_private(at) ? raw_load(at, nbytes)
+			      : read_event(at, nbytes, &like);
 }
 
 void explore_store(volatile void *at, size_t nbytes, uint64_t value, int order,
 		   const char *where)
 {
-	if (run.raw)
+	if (is_private(at))
 		raw_store(at, nbytes, value);
 	else
 		write_event(at, nbytes, value, order, false, where);
@@ -809,13 +823,6 @@ void explore_unlock(struct explore_mutex *mutex, const char *where)
 {
 	explore_store(&mutex->word, sizeof(mutex->word), 0, __ATOMIC_RELEASE,
 		      where);
-}
-
-static bool is_own_stack(uintptr_t at)
-{
-	uintptr_t stack = (uintptr_t)run.thread[run.current].stack;
-
-	return at - stack < STACK_BYTES;
 }
 
 void explore_touch(const void *at, size_t nbytes, bool write, const void *where)

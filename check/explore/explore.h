@@ -17,7 +17,7 @@
  * A program has no other input than its accesses: the same values read make it
  * do the same.  All its shared memory is set up by `init`, before the threads,
  * and looked at by `final`, after them; accesses of 1 to 8 bytes, of one size
- * for each location.
+ * for each location.  What lies on a thread's stack is that thread's alone.
  *
  * What it does not do: it knows no time and no fairness.  A loop that waits is
  * written with explore_assume(): the thread stops there in executions in which
