@@ -869,7 +869,8 @@ static bool touches_race(const struct touch *a, const struct touch *b)
 	       !is_before(a, b) && !is_before(b, a);
 }
 
-/* Which threads touch a line of memory, and write to it; lines may share one. */
+/* Which threads touch a line of memory, and which write to it; lines may
+ * share one. */
 struct touched_line {
 	uint8_t threads, writers;
 };

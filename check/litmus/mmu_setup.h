@@ -48,13 +48,15 @@ enum setup_mapped {
 };
 
 struct mmu_setup {
-	uint32_t vcpus;
-	uint64_t pages;		  /* 0: one */
+	uint32_t vcpus;		  /* vCPU i is for thread i */
+	bool two_words;		  /* a second page, in the log's second word */
 	enum setup_mapped mapped; /* by vCPU 0, all pages */
-	bool unlogged;		  /* the slot */
-	bool in_tlb;		  /* of all vCPUs, and in guest mode */
-	uint64_t manual;	  /* MMU_MANUAL_* */
-	uint32_t ring_bytes;	  /* 0: no rings */
+	bool logged_late;	  /* after they were mapped */
+	bool unlogged;		  /* never */
+	bool in_guest;	     /* vCPU 0, and page 0 is in its TLB to write */
+	uint32_t flags;	     /* enum tide_mmu_flags */
+	uint64_t manual;     /* MMU_MANUAL_* */
+	uint32_t ring_bytes; /* 0: no rings */
 	bool ring_with_bitmap;
 };
 
@@ -70,17 +72,23 @@ extern uint64_t copy[SETUP_PAGES_MAX];
 /* In a program's init. */
 void mmu_setup(const struct mmu_setup *how);
 
-/* The vCPU's thread.  Into guest mode; a store to the first word of page
- * @number, with whatever faults that takes; out. */
+/* The vCPU's thread: into guest mode; a store to the first word of page
+ * @number (of page[]), with whatever faults that takes; out. */
 void guest_write(struct mmu_vcpu *self, uint64_t number, uint64_t value);
+void guest_enter(struct mmu_vcpu *self);
+void guest_store(struct mmu_vcpu *self, uint64_t number, uint64_t value);
+void guest_exit(struct mmu_vcpu *self);
+/* Enter, or a safe point; it may be kicked.  Return: in guest mode. */
+bool guest_enters(struct mmu_vcpu *self);
+bool guest_goes_on(struct mmu_vcpu *self);
 
-/* GET; every page found is copied. */
-void get_and_copy(void);
-/* GET, copy, and CLEAR of what was found before the copy (manual protect). */
-void get_clear_and_copy(void);
+/* A harvest by the slot's log, or by the rings and, if there is one, the log;
+ * every page found is copied.  Return: how many were. */
+uint32_t harvest(void);
+void harvest_and_copy(void); /* as a thread */
 
 /* In final: no vCPU is in guest mode, so a last harvest finds every page that
- * is not as it was copied (C4). */
+ * is not as it was copied (C4), and one more finds nothing. */
 void last_harvest_is_complete(void);
 
 #endif
