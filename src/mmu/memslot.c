@@ -181,8 +181,7 @@ struct slot_table *mmu_table_publish(struct tide_mmu *mmu,
 	tide_lock_assert_held(&mmu->slots_lock);
 	tide_lock_assert_held(&mmu->mmu_lock);
 	assert(!mmu->invalidating); /* I18 */
-	/* RELEASE(slots.publish) pairs with ACQUIRE(slots.find) and
-	 * ACQUIRE(slots.scan) */
+	/* RELEASE(slots.publish) pairs with ACQUIRE(slots.find) */
 	atomic_store_explicit(&mmu->table[address_space], table,
 			      memory_order_release);
 	/* RELEASE(slots.count) pairs with ACQUIRE(fault.generation) and

@@ -39,9 +39,9 @@ for_each_overlap(struct tide_mmu *mmu, uint64_t host, uint64_t npages,
 			     uint64_t first, uint64_t count))
 {
 	for (uint32_t as = 0; as < MMU_ADDRESS_SPACES; as++) {
-		/* ACQUIRE(slots.scan) pairs with RELEASE(slots.publish) */
+		/* Relaxed: replaced under the mmu_lock, which we have. */
 		const struct slot_table *table = atomic_load_explicit(
-			&mmu->table[as], memory_order_acquire);
+			&mmu->table[as], memory_order_relaxed);
 		uint64_t first, count;
 
 		for (uint32_t i = 0; table && i < table->count; i++) {
