@@ -357,7 +357,7 @@ static int map_guest_large(struct work *work, struct mmu_map *map,
 	struct tide_mmu *mmu = work->vcpu->mmu;
 	uint32_t level = sp->role.level;
 	uint32_t index = guest_index(work->fault->gva, level);
-	uint64_t mask = (1ull << (9 * (level - 1))) - 1;
+	uint64_t mask = guest_leaf_pages(level) - 1;
 	uint64_t spte = spte_read(&sp->spt[index]);
 	struct sp_role role = sp->role;
 	int err;

@@ -53,7 +53,8 @@ static bool is_reserved(uint64_t entry, uint32_t level)
 	if (!is_leaf(entry)) /* the last level has no next one */
 		return level == 1 || (entry & (PTE_A | PTE_D | PTE_U));
 	/* A superpage lies on a multiple of its size. */
-	return entry & BITS(PTE_PPN_SHIFT, PTE_PPN_SHIFT + 9 * (level - 1));
+	return entry & BITS(PTE_PPN_SHIFT,
+			    PTE_PPN_SHIFT + GUEST_INDEX_BITS * (level - 1));
 }
 
 static struct gpte sv39_read(uint64_t entry, uint32_t level, uint32_t flags)

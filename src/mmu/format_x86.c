@@ -44,7 +44,7 @@ static bool x86_gva_valid(uint64_t gva)
 /* The bits below the address of a page that a leaf at @level maps. */
 static uint64_t offset_mask(uint32_t level)
 {
-	return BITS(12, 12 + 9 * (level - 1));
+	return BITS(12, 12 + GUEST_INDEX_BITS * (level - 1));
 }
 
 static uint64_t reserved_bits(uint64_t entry, uint32_t level, uint32_t flags)

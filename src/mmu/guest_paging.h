@@ -23,6 +23,12 @@
 #define GUEST_ALL (GUEST_READ | GUEST_WRITE | GUEST_EXEC | GUEST_USER)
 
 #define GUEST_LEVELS_MAX 4
+/* Of an address, for each level: both formats have tables of 512 entries.  A
+ * checking build may have smaller ones, where a split or a zap touches few. */
+#ifndef GUEST_INDEX_BITS
+#define GUEST_INDEX_BITS 9
+#endif
+#define GUEST_ENTRIES (1u << GUEST_INDEX_BITS)
 #define GUEST_PA_BITS 48 /* wider is a reserved bit */
 
 enum gpte_kind {
@@ -65,10 +71,17 @@ extern const struct paging_format paging_sv39;
 /* NULL for TIDE_PAGING_NONE and unknown ones. */
 const struct paging_format *paging_format_of(enum tide_paging_mode mode);
 
-/* Index into a table of @level for @gva; both formats have 512 entries. */
+/* Index into a table of @level for @gva. */
 static inline uint32_t guest_index(uint64_t gva, uint32_t level)
 {
-	return (uint32_t)(gva >> (12 + 9 * (level - 1))) & 511;
+	return (uint32_t)(gva >> (12 + GUEST_INDEX_BITS * (level - 1))) %
+	       GUEST_ENTRIES;
+}
+
+/* Pages that a leaf at @level maps. */
+static inline uint64_t guest_leaf_pages(uint32_t level)
+{
+	return 1ull << (GUEST_INDEX_BITS * (level - 1));
 }
 
 /* One walk of the guest's tables, to be held against them later. */

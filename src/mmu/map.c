@@ -154,7 +154,7 @@ int mmu_map_direct(struct tide_mmu *mmu, const struct mmu_map *map,
 		uint32_t index =
 			guest_index(map->gfn << TIDE_PAGE_SHIFT, level);
 		uint64_t spte = spte_read(&sp->spt[index]);
-		uint64_t mask = (1ull << (9 * (level - 1))) - 1;
+		uint64_t mask = guest_leaf_pages(level) - 1;
 		struct shadow_page *child;
 
 		assert(sp->role.direct);

@@ -153,8 +153,7 @@ static bool same_role(struct sp_role a, struct sp_role b)
 uint64_t sp_leaf_gfn(const struct shadow_page *sp, uint32_t index)
 {
 	if (sp->role.direct)
-		return sp->gfn +
-		       ((uint64_t)index << (9 * (sp->role.level - 1)));
+		return sp->gfn + index * guest_leaf_pages(sp->role.level);
 	/* ACQUIRE(gfns.get) pairs with RELEASE(gfns.set) */
 	return atomic_load_explicit(&sp->gfns[index], memory_order_acquire);
 }

@@ -52,10 +52,10 @@ typedef _Atomic uint64_t spte_t;
 #define SPTE_CLAIM_SHIFT 48
 #define SPTE_CLAIM (0xfffull << SPTE_CLAIM_SHIFT)
 
-#define SPT_ENTRIES 512u
+#define SPT_ENTRIES GUEST_ENTRIES
 #define SPT_LEVELS 4u
 #define LARGE_LEVEL 2u
-#define LARGE_PAGES 512u
+#define LARGE_PAGES GUEST_ENTRIES
 
 static inline bool spte_present(uint64_t spte)
 {

@@ -83,8 +83,7 @@ uint64_t mmu_tlb_fill(struct mmu_vcpu *vcpu, uint64_t gva,
 	}
 	if (!touch(vcpu, walk, what))
 		return 0;
-	within = (1ull << (9 * (walk->level - 1))) * TIDE_PAGE_SIZE -
-		 TIDE_PAGE_SIZE;
+	within = (guest_leaf_pages(walk->level) - 1) * TIDE_PAGE_SIZE;
 	host = spte_address(walk->spte) + (page & within);
 	entry->tag = page;
 	vcpu->tlb_used[what] |= tide_bit(index / TLB_GROUP);

@@ -89,7 +89,7 @@ static int read_tables(const struct walker *walker, uint64_t root,
 		next = gpte.gfn;
 	}
 
-	uint64_t pages = 1ull << (9 * (walk->level - 1));
+	uint64_t pages = guest_leaf_pages(walk->level);
 
 	assert(!(gpte.gfn & (pages - 1)));
 	walk->access = access;
