@@ -217,8 +217,10 @@ static uint32_t harvest_and_clear_log(void)
 	return found;
 }
 
+#define COLLECTED_MAX 16u /* two faults of five attempts each */
+
 struct collected {
-	uint64_t offset[4];
+	uint64_t offset[COLLECTED_MAX];
 	uint32_t count;
 };
 
@@ -226,7 +228,8 @@ static void collect_entry(void *opaque, uint32_t name, uint64_t offset)
 {
 	struct collected *all = opaque;
 
-	explore_assert(!name && all->count < 4, "the slot", EXPLORE_HERE);
+	explore_assert(!name && all->count < COLLECTED_MAX, "the slot",
+		       EXPLORE_HERE);
 	all->offset[all->count++] = offset;
 }
 
