@@ -27,15 +27,22 @@
 
 #include "explore.h"
 
-#define ARENA_BYTES (64ull << 20)
 #define PAGE 4096u
+#define ARENA_BYTES (64ull << 20)
+#define PARTS (1u + EXPLORE_THREADS_MAX)
+#define PART_BYTES (ARENA_BYTES / PARTS / PAGE * PAGE)
 #define LINE 64u
 #define LINES_MAX 65536u /* that an execution may change */
 #define CHECK_EVERY 4096u
 
 static struct {
 	char *memory, *copy;
-	size_t used, built_used, most_used;
+	/* Number 0 is for build.  Each thread takes from a part of its own, so
+	 * that what it gets does not depend on who else takes first. */
+	struct {
+		size_t used, most_used;
+	} part[PARTS];
+	bool is_built;
 	void (*built)(const void *how);
 	const void *built_how;
 	/* What differs from the copy, or may. */
@@ -48,18 +55,21 @@ static struct {
 /* Always zero.  Its size lies before it. */
 static void *take(size_t alignment, size_t nbytes)
 {
-	size_t begin = (arena.used + sizeof(nbytes) + alignment - 1) &
-		       ~(alignment - 1);
-	char *size = arena.memory + begin - sizeof(nbytes);
+	uint32_t part = arena.is_built ? 1 + explore_self() : 0;
+	size_t used = arena.part[part].used;
+	size_t begin =
+		(used + sizeof(nbytes) + alignment - 1) & ~(alignment - 1);
+	char *memory = arena.memory + part * PART_BYTES + begin;
+	char *size = memory - sizeof(nbytes);
 
-	assert(arena.memory && begin + nbytes <= ARENA_BYTES);
+	assert(arena.memory && begin + nbytes <= PART_BYTES);
 	if (explore_before_write)
 		explore_before_write(size, sizeof(nbytes));
 	memcpy(size, &nbytes, sizeof(nbytes));
-	arena.used = begin + nbytes;
-	if (arena.used > arena.most_used)
-		arena.most_used = arena.used;
-	return arena.memory + begin;
+	arena.part[part].used = begin + nbytes;
+	if (arena.part[part].used > arena.part[part].most_used)
+		arena.part[part].most_used = arena.part[part].used;
+	return memory;
 }
 
 void *arena_malloc(size_t nbytes)
@@ -158,14 +168,23 @@ static void build_anew(void (*build)(const void *how), const void *how)
 	arena.copy = map_zero(arena.copy);
 	memset(arena.is_changed, 0, sizeof(arena.is_changed));
 	arena.changes = 0;
-	arena.used = arena.most_used = 0;
+	memset(arena.part, 0, sizeof(arena.part));
+	arena.is_built = false;
 	arena.resets = 0;
 	arena.built = build;
 	arena.built_how = how;
 	build(how);
-	memcpy(arena.copy, arena.memory, arena.used);
-	arena.built_used = arena.used;
+	memcpy(arena.copy, arena.memory, arena.part[0].used);
+	arena.is_built = true;
 	explore_before_write = note_write;
+}
+
+static void check_copy(void)
+{
+	for (uint32_t i = 0; i < PARTS; i++)
+		assert(!memcmp(arena.memory + i * PART_BYTES,
+			       arena.copy + i * PART_BYTES,
+			       arena.part[i].most_used));
 }
 
 void arena_reset(void (*build)(const void *how), const void *how)
@@ -181,7 +200,8 @@ void arena_reset(void (*build)(const void *how), const void *how)
 		arena.is_changed[arena.changed[i]] = false;
 	}
 	arena.changes = 0;
-	arena.used = arena.built_used;
+	for (uint32_t i = 1; i < PARTS; i++)
+		arena.part[i].used = 0;
 	if (arena.resets++ % CHECK_EVERY < 4)
-		assert(!memcmp(arena.memory, arena.copy, arena.most_used));
+		check_copy();
 }
