@@ -234,7 +234,7 @@ static void reset_batch(void)
 	explore_assert(batch_armed == (1u << n) - 1,
 		       "what is reset is re-armed before it returns",
 		       EXPLORE_HERE);
-	explore_assert(batches == (n > 0) + (n > 3) + (n > 4),
+	explore_assert(batches == 0u + (n > 0) + (n > 3) + (n > 4),
 		       "neighbours share a batch", EXPLORE_HERE);
 }
 

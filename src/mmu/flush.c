@@ -25,10 +25,13 @@
  * one tries first what is owed.
  *
  * Synchronisation
- *   guest.enter    into guest mode -> guest.request.  Request first: the vCPU
- *                  sees the entries that were changed before it.
- *   guest.leave    out of guest mode, or acknowledged -> guest.left: what the
- *                  vCPU wrote and marked.
+ *   guest.request  entries that were changed before -> guest.acknowledge, at
+ *                  the latest when the vCPU enters.
+ *   guest.enter    into guest mode -> guest.request: whose vCPU it is.
+ *   guest.leave    out of guest mode, or acknowledged -> guest.left and
+ *                  guest.request: what the vCPU wrote and marked.
+ *   owed.fail      a flush failed -> owed.count: whom it had asked.
+ *   owed.pay       a flush succeeded -> owed.paid: what it waited for.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -44,7 +47,9 @@
 #include "base/self.h"
 #include "mmu/mmu_internal.h"
 
-#define SPINS 8u
+#ifndef FLUSH_SPINS /* a checking build has its own */
+#define FLUSH_SPINS 8u
+#endif
 
 static void futex_wake(_Atomic uint32_t *word)
 {
@@ -100,9 +105,9 @@ void mmu_vcpu_acknowledge(struct mmu_vcpu *vcpu)
 	/* Relaxed: the exchange below checks it. */
 	old = atomic_load_explicit(&vcpu->public.state, memory_order_relaxed);
 	do {
-		/* ACQ_REL(guest.acknowledge) pairs with ACQ_REL(guest.request),
-		 * ACQUIRE(guest.left) and ACQ_REL(guest.wait).  Relaxed on
-		 * failure: it is tried again. */
+		/* ACQ_REL(guest.acknowledge) pairs with ACQ_REL(guest.request)
+		 * and ACQUIRE(guest.left).  Relaxed on failure: it is tried
+		 * again. */
 	} while (!atomic_compare_exchange_weak_explicit(
 		&vcpu->public.state, &old,
 		(old & ~(VCPU_FLUSH | VCPU_WAITER)) + VCPU_ACK,
@@ -115,9 +120,10 @@ void mmu_vcpu_into_guest(struct mmu_vcpu *vcpu)
 {
 	/* Relaxed: only to recognise ourselves in a flush. */
 	atomic_store_explicit(&vcpu->owner, tide_self(), memory_order_relaxed);
-	/* ACQ_REL(guest.enter) pairs with ACQ_REL(guest.request) */
+	/* RELEASE(guest.enter) pairs with ACQ_REL(guest.request): whose it is.
+	 * A request that came first is in the word, and acquired below. */
 	(void)atomic_fetch_or_explicit(&vcpu->public.state, TIDE_VCPU_IN_GUEST,
-				       memory_order_acq_rel);
+				       memory_order_release);
 	for (int what = 0; what < TIDE_ACCESS_COUNT; what++)
 		vcpu->public.tlb[what] = vcpu->tlb[what];
 	mmu_vcpu_acknowledge(vcpu);
@@ -129,11 +135,11 @@ void mmu_vcpu_out_of_guest(struct mmu_vcpu *vcpu)
 
 	for (int what = 0; what < TIDE_ACCESS_COUNT; what++)
 		vcpu->public.tlb[what] = nothing;
-	/* ACQ_REL(guest.leave) pairs with ACQ_REL(guest.request),
-	 * ACQUIRE(guest.left) and ACQ_REL(guest.wait) */
+	/* RELEASE(guest.leave) pairs with ACQ_REL(guest.request) and
+	 * ACQUIRE(guest.left) */
 	old = atomic_fetch_and_explicit(&vcpu->public.state,
 					~(TIDE_VCPU_IN_GUEST | VCPU_WAITER),
-					memory_order_acq_rel);
+					memory_order_release);
 	if (old & VCPU_WAITER)
 		futex_wake(&vcpu->public.state);
 }
@@ -141,8 +147,7 @@ void mmu_vcpu_out_of_guest(struct mmu_vcpu *vcpu)
 /* Since @before, the word as it was when we asked. */
 static bool acknowledged(uint32_t before, uint32_t state)
 {
-	return !(state & TIDE_VCPU_IN_GUEST) || !(state & VCPU_FLUSH) ||
-	       (state ^ before) >= VCPU_ACK;
+	return !(state & TIDE_VCPU_IN_GUEST) || (state ^ before) >= VCPU_ACK;
 }
 
 /* UINT64_MAX: never. */
@@ -158,7 +163,7 @@ static int wait_for(struct mmu_vcpu *vcpu, uint32_t before,
 		    uint64_t deadline_ns)
 {
 	for (uint32_t spins = 0;; spins++) {
-		/* ACQUIRE(guest.left) pairs with ACQ_REL(guest.leave) and
+		/* ACQUIRE(guest.left) pairs with RELEASE(guest.leave) and
 		 * ACQ_REL(guest.acknowledge) */
 		uint32_t state = atomic_load_explicit(&vcpu->public.state,
 						      memory_order_acquire);
@@ -166,30 +171,29 @@ static int wait_for(struct mmu_vcpu *vcpu, uint32_t before,
 
 		if (acknowledged(before, state))
 			return 0;
-		if (spins < SPINS) {
+		if (spins < FLUSH_SPINS) {
 			tide_relax();
 			continue;
 		}
 		now_ns = tide_now_ns();
 		if (now_ns >= deadline_ns)
 			return -ETIMEDOUT;
-		/* ACQ_REL(guest.wait) pairs with ACQ_REL(guest.leave) and
-		 * ACQ_REL(guest.acknowledge): it will be seen there, or they
-		 * here. */
-		state = atomic_fetch_or_explicit(
-			&vcpu->public.state, VCPU_WAITER, memory_order_acq_rel);
-		if (acknowledged(before, state))
-			return 0;
-		futex_wait(&vcpu->public.state, state | VCPU_WAITER,
-			   deadline_ns - now_ns);
+		/* Only where an answer is missing, which takes it away again;
+		 * else every safe point would find it.  Relaxed: whoever
+		 * answers meets it in the word, or we meet the answer. */
+		if (atomic_compare_exchange_strong_explicit(
+			    &vcpu->public.state, &state, state | VCPU_WAITER,
+			    memory_order_relaxed, memory_order_relaxed))
+			futex_wait(&vcpu->public.state, state | VCPU_WAITER,
+				   deadline_ns - now_ns);
 	}
 }
 
 /* Return: must be waited for; *@ret_before is for acknowledged(). */
 static bool request(struct mmu_vcpu *vcpu, uint32_t *ret_before)
 {
-	/* ACQ_REL(guest.request) pairs with ACQ_REL(guest.enter),
-	 * ACQ_REL(guest.leave) and ACQ_REL(guest.acknowledge) */
+	/* ACQ_REL(guest.request) pairs with RELEASE(guest.enter),
+	 * RELEASE(guest.leave) and ACQ_REL(guest.acknowledge) */
 	uint32_t old = atomic_fetch_or_explicit(&vcpu->public.state, VCPU_FLUSH,
 						memory_order_acq_rel);
 
@@ -227,31 +231,33 @@ bool mmu_is_flush_owed(const struct tide_mmu *mmu)
 	uint64_t paid =
 		atomic_load_explicit(&mmu->flush_paid, memory_order_acquire);
 
-	/* ACQUIRE(owed.look) pairs with ACQ_REL(owed.fail) */
-	return atomic_load_explicit(&mmu->flush_failed, memory_order_acquire) !=
+	/* Relaxed: not older than what was paid; whoever finds something owed
+	 * flushes, and that acquires it. */
+	return atomic_load_explicit(&mmu->flush_failed, memory_order_relaxed) !=
 	       paid;
 }
 
 int mmu_flush(struct tide_mmu *mmu)
 {
 	uint64_t begin_ns = tide_now_ns();
-	/* ACQUIRE(vcpus.seen) pairs with RELEASE(vcpus.counted): a vCPU that is
-	 * made later enters later, and has an empty TLB. */
+	/* ACQUIRE(owed.count) pairs with RELEASE(owed.fail): those failures are
+	 * made good if this succeeds, so it asks every vCPU that they asked. */
+	uint64_t failed =
+		atomic_load_explicit(&mmu->flush_failed, memory_order_acquire);
+	/* ACQUIRE(vcpus.seen) pairs with RELEASE(vcpus.counted).  A vCPU that
+	 * is made later has no root; it gets one under the mmu_lock, after
+	 * whoever changed the entries that this flush is about. */
 	uint32_t count =
 		atomic_load_explicit(&mmu->vcpu_count, memory_order_acquire);
 	uint32_t before[MMU_VCPUS_MAX];
 	struct mmu_vcpu *wait[MMU_VCPUS_MAX];
 	uint32_t waits = 0;
-	uint64_t failed;
 	int err = 0;
 
-	/* ACQUIRE(owed.count) pairs with ACQ_REL(owed.fail): those failures are
-	 * made good if this succeeds. */
-	failed = atomic_load_explicit(&mmu->flush_failed, memory_order_acquire);
 	for (uint32_t i = 0; i < count; i++) {
-		/* ACQUIRE(vcpus.read) pairs with RELEASE(vcpus.made) */
+		/* Relaxed: acquired with the count. */
 		struct mmu_vcpu *vcpu = atomic_load_explicit(
-			&mmu->vcpu[i], memory_order_acquire);
+			&mmu->vcpu[i], memory_order_relaxed);
 
 		if (request(vcpu, &before[waits]))
 			wait[waits++] = vcpu;
@@ -265,10 +271,9 @@ int mmu_flush(struct tide_mmu *mmu)
 			err = ret;
 	}
 	if (err) {
-		/* ACQ_REL(owed.fail) pairs with ACQUIRE(owed.count) and
-		 * ACQUIRE(owed.look) */
+		/* RELEASE(owed.fail) pairs with ACQUIRE(owed.count) */
 		(void)atomic_fetch_add_explicit(&mmu->flush_failed, 1,
-						memory_order_acq_rel);
+						memory_order_release);
 	} else {
 		raise_to(&mmu->flush_paid, failed);
 	}

@@ -175,9 +175,9 @@ static void add_vcpus(struct tide_mmu *mmu, struct tide_mmu_stats *stats)
 		atomic_load_explicit(&mmu->vcpu_count, memory_order_acquire);
 
 	for (uint32_t i = 0; i < count; i++) {
-		/* ACQUIRE(vcpus.stat) pairs with RELEASE(vcpus.made) */
+		/* Relaxed: acquired with the count. */
 		const struct mmu_vcpu *vcpu = atomic_load_explicit(
-			&mmu->vcpu[i], memory_order_acquire);
+			&mmu->vcpu[i], memory_order_relaxed);
 
 		stats->faults_fast += read_counter(&vcpu->faults_fast);
 		stats->faults_spurious += read_counter(&vcpu->faults_spurious);

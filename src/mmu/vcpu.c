@@ -6,7 +6,7 @@
  * create: a flush walks all of them without a lock.
  *
  * Synchronisation
- *   vcpus.made   a new object -> vcpus.seen and vcpus.read in mmu_flush
+ *   vcpus.counted  a new object -> vcpus.seen in mmu_flush
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -55,9 +55,8 @@ static struct mmu_vcpu *take_object(struct tide_mmu *mmu)
 	vcpu->number = count;
 	mmu_vcpu_flush_own(vcpu);
 	mmu_vcpu_out_of_guest(vcpu);
-	/* RELEASE(vcpus.made) pairs with ACQUIRE(vcpus.read) and
-	 * ACQUIRE(vcpus.stat) */
-	atomic_store_explicit(&mmu->vcpu[count], vcpu, memory_order_release);
+	/* Relaxed: published by the count. */
+	atomic_store_explicit(&mmu->vcpu[count], vcpu, memory_order_relaxed);
 	/* RELEASE(vcpus.counted) pairs with ACQUIRE(vcpus.seen) and
 	 * ACQUIRE(vcpus.stats) */
 	atomic_store_explicit(&mmu->vcpu_count, count + 1,
