@@ -197,6 +197,14 @@ static void clear_0(void)
 	clear(0, 1);
 }
 
+static void clear_what_is_full(void)
+{
+	explore_assert(tide_bitmap_and_not(&bitmap, 0, 1) == 1,
+		       "the caller is told what it cleared", EXPLORE_HERE);
+	explore_assert(!tide_bitmap_and_not(&bitmap, 0, 1), "it is cleared",
+		       EXPLORE_HERE);
+}
+
 static void clear_0_and_take(void)
 {
 	clear(0, 1);
@@ -421,6 +429,9 @@ static const struct litmus all[] = {
 	{ PROGRAM("bitmap-full-two-words-and-clear", setup_full, nothing_lost,
 		  set_64, clear_0_and_take),
 	  .executions = 61 },
+	{ PROGRAM("bitmap-clear-full", setup_full_one_word, NULL, set_1,
+		  clear_what_is_full),
+	  .executions = 44 },
 	{ PROGRAM("bitmap-full-clear-and-test", setup_full_one_word, NULL,
 		  test_1, clear_0),
 	  .executions = 3 },

@@ -14,6 +14,8 @@
  *         a skipped mark changes nothing, so a second one of the same thread
  *         would only read again.  The harvester takes or clears once beside
  *         the writers, once behind one of them, and once when all have ended.
+ *         A writer that is not over is a thread, or a bit that was set before
+ *         and is never carried up.
  *
  * membarrier(2) stands here as what it promises and not more: at some moment
  * of the call every other thread is interrupted and runs a full fence.  A
@@ -34,11 +36,11 @@
 
 #include "check/shim/rcu_model.h"
 
-static void compiler_fence(const char *where);
+static void compiler_fence(int order, const char *where);
 
 #include "base/atomic.h"
 #undef atomic_signal_fence
-#define atomic_signal_fence(order) compiler_fence(EXPLORE_HERE)
+#define atomic_signal_fence(order) compiler_fence((order), EXPLORE_HERE)
 
 #include "base/fence.h"
 #include "log/bitmap.h"
@@ -56,10 +58,15 @@ static bool asymmetric;
 static struct tide_bitmap bitmap;
 static _Atomic uint64_t words[NBITS / 64 + 8];
 
-static void compiler_fence(const char *where)
+/* A weaker one lets the compiler move a load before a store: there is no moment
+ * between them to be interrupted in. */
+static void compiler_fence(int order, const char *where)
 {
-	(void)explore_rmw(&interrupted[explore_self()], 8, EXPLORE_ADD, 0,
-			  __ATOMIC_ACQ_REL, where);
+	if (order == __ATOMIC_SEQ_CST)
+		(void)explore_rmw(&interrupted[explore_self()], 8, EXPLORE_ADD,
+				  0, __ATOMIC_ACQ_REL, where);
+	else
+		explore_fence(order, where);
 }
 
 /* The one system call of src/base/fence.c. */
@@ -131,6 +138,20 @@ static void setup_top(void)
 	atomic_init(&bitmap.level[1][0], 0);
 }
 
+/* Another writer has stopped for good behind its first step; the levels above
+ * are from before. */
+static void setup_half(void)
+{
+	setup();
+	atomic_init(&bitmap.level[0][0], 1);
+}
+
+static void setup_half_top(void)
+{
+	setup_top();
+	atomic_init(&bitmap.level[0][0], 1);
+}
+
 static void write_and_mark(uint32_t i)
 {
 	explore_store(&page[i], 8, 1, __ATOMIC_RELAXED, EXPLORE_HERE);
@@ -151,6 +172,11 @@ static void write_1_is_done(void)
 {
 	write_and_mark(1);
 	explore_store(&done, 4, 1, __ATOMIC_RELEASE, EXPLORE_HERE);
+}
+
+static void set_other_word(void)
+{
+	tide_bitmap_set(&bitmap, 64);
 }
 
 static void read_page(void)
@@ -222,6 +248,42 @@ static void nothing_lost(void)
 	take();
 	explore_assert(copy[0] == page[0] && copy[1] == page[1],
 		       "in a copy, or found by the next take", EXPLORE_HERE);
+}
+
+/* The fences alone, both ways: Dekker. */
+static uint64_t flag[2];
+static bool missed[2];
+
+static void setup_dekker(void)
+{
+	setup();
+	memset(flag, 0, sizeof(flag));
+}
+
+static void setup_dekker_symmetric(void)
+{
+	setup_dekker();
+	asymmetric = false;
+}
+
+static void raise_and_look(void)
+{
+	explore_store(&flag[0], 8, 1, __ATOMIC_RELAXED, EXPLORE_HERE);
+	tide_fence_light(asymmetric);
+	missed[0] = !explore_load(&flag[1], 8, __ATOMIC_RELAXED, EXPLORE_HERE);
+}
+
+static void raise_heavily_and_look(void)
+{
+	explore_store(&flag[1], 8, 1, __ATOMIC_RELAXED, EXPLORE_HERE);
+	(void)tide_fence_heavy(asymmetric);
+	missed[1] = !explore_load(&flag[0], 8, __ATOMIC_RELAXED, EXPLORE_HERE);
+}
+
+static void one_sees_the_other(void)
+{
+	explore_assert(!missed[0] || !missed[1], "one sees the other",
+		       EXPLORE_HERE);
 }
 
 /*
@@ -377,6 +439,12 @@ static void nothing_lost_by_harvest(void)
 		     .thread = { __VA_ARGS__ } }
 
 static const struct litmus all[] = {
+	{ PROGRAM("fence-asymmetric", setup_dekker, one_sees_the_other,
+		  raise_and_look, raise_heavily_and_look),
+	  .executions = 4 },
+	{ PROGRAM("fence-symmetric", setup_dekker_symmetric, one_sees_the_other,
+		  raise_and_look, raise_heavily_and_look),
+	  .executions = 3 },
 	/* One writer, whose mark is skipped or sets the bit again. */
 	{ PROGRAM("mark-and-take", setup_marked, nothing_lost, write_0, take),
 	  .executions = 11 },
@@ -411,6 +479,19 @@ static const struct litmus all[] = {
 	{ PROGRAM("mark-clear-then-take", setup_marked, nothing_lost, write_0,
 		  write_1_is_done, clear_before_take_after_it),
 	  .executions = 55258 },
+	/* The same, beside one who raises the levels for another word. */
+	{ PROGRAM("mark-half-then-take", setup_half, nothing_lost,
+		  set_other_word, write_1_is_done, take_before_and_after_it),
+	  .executions = 139 },
+	{ PROGRAM("mark-half-top-then-take", setup_half_top, nothing_lost,
+		  set_other_word, write_1_is_done, take_before_and_after_it),
+	  .executions = 396 },
+	{ PROGRAM("mark-other-word-then-take", setup_marked, nothing_lost,
+		  set_other_word, write_1_is_done, take_before_and_after_it),
+	  .executions = 882 },
+	{ PROGRAM("mark-other-word-clear-then-take", setup_marked, nothing_lost,
+		  set_other_word, write_1_is_done, clear_before_take_after_it),
+	  .executions = 10187 },
 	/* Without membarrier. */
 	{ PROGRAM("mark-symmetric-and-take", setup_marked_symmetric,
 		  nothing_lost, write_0, write_1, take),
