@@ -54,7 +54,7 @@ static int parse(struct demo *demo, int argc, char **argv)
 {
 	struct transfer *transfer = &demo->transfer;
 	const struct option_spec specs[] = {
-		{ "tracker", OPTION_TRACKER, &demo->tracker, "NAME",
+		{ "tracker", OPTION_GUEST_TRACKER, &demo->tracker, "NAME",
 		  "default: the best that works; soft needs no KVM", 0, 0 },
 		{ "paging", OPTION_TEXT, &demo->paging_text, "MODE",
 		  "of a soft guest: none, x86-64 or sv39", 0, 0 },

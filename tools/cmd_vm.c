@@ -627,7 +627,7 @@ static int parse(struct vm_args *args, int argc, char **argv)
 		  0 },
 		{ "device", OPTION_FLAG, &args->device, NULL,
 		  "a device model writes and marks", 0, 0 },
-		{ "tracker", OPTION_TRACKER, &args->tracker, "NAME",
+		{ "tracker", OPTION_GUEST_TRACKER, &args->tracker, "NAME",
 		  "default: the best that works; soft needs no KVM", 0, 0 },
 		{ "paging", OPTION_TEXT, &args->paging_text, "MODE",
 		  "of a soft guest: none, x86-64 or sv39", 0, 0 },

@@ -99,6 +99,8 @@ static int store(const struct option_spec *spec, const char *text)
 		return -1;
 	case OPTION_TRACKER:
 		return names_tracker(spec->name, text, spec->value);
+	case OPTION_GUEST_TRACKER:
+		return names_guest_tracker(spec->name, text, spec->value);
 	case OPTION_WORKLOAD:
 		return names_workload(spec->name, text, spec->value);
 	case OPTION_COUNT:

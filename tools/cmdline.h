@@ -19,6 +19,7 @@ enum option_type {
 	OPTION_TIME_MIN, /* uint64_t, nanoseconds; a plain number is minutes */
 	OPTION_TRACKER,	 /* enum tide_tracker */
 	OPTION_WORKLOAD, /* enum tide_workload */
+	OPTION_GUEST_TRACKER, /* enum tide_tracker, one that guests can have */
 };
 
 struct option_spec {

@@ -94,6 +94,17 @@ int names_tracker(const char *option, const char *text, enum tide_tracker *ret)
 	return unknown_name(option, text, names, count);
 }
 
+int names_guest_tracker(const char *option, const char *text,
+			enum tide_tracker *ret)
+{
+	int status = names_tracker(option, text, ret);
+
+	if (status < 0 && *ret == TIDE_TRACKER_WP)
+		return tool_error("--%s: %s tracks processes, not guests",
+				  option, text);
+	return status;
+}
+
 int names_workload(const char *option, const char *text,
 		   enum tide_workload *ret)
 {

@@ -13,6 +13,9 @@
 /* Return: -1 with *ret filled, else the exit status (one line was printed).
  * "soft" is short for soft-bitmap. */
 int names_tracker(const char *option, const char *text, enum tide_tracker *ret);
+/* The same, but only those that a guest can have. */
+int names_guest_tracker(const char *option, const char *text,
+			enum tide_tracker *ret);
 int names_workload(const char *option, const char *text,
 		   enum tide_workload *ret);
 

@@ -10,6 +10,8 @@
  * soft-bitmap, soft-ring
  *            the software MMU (tidemark/mmu.h), with a bitmap or with a ring
  *            per vCPU.
+ * wp         ordinary memory of a process, by userfaultfd's asynchronous
+ *            write-protect and PAGEMAP_SCAN (Linux 6.7).
  *
  * The embedder keeps its VM and vCPU descriptors and its run loop.  From
  * attach to detach the space makes the KVM_SET_USER_MEMORY_REGION calls.
@@ -42,6 +44,7 @@ enum tide_tracker {
 	TIDE_TRACKER_KVM_RING,
 	TIDE_TRACKER_SOFT_BITMAP,
 	TIDE_TRACKER_SOFT_RING,
+	TIDE_TRACKER_WP,
 	TIDE_TRACKER_COUNT
 };
 
@@ -89,10 +92,32 @@ struct tide_soft_config {
 	uint32_t ring_entries;
 };
 
+/*
+ * For wp a slot's host is an address in the tracked process, whose gfns are
+ * only names.  Its memory stays mapped there, every page of it, until the slot
+ * is removed; a part that is unmapped and mapped anew makes the whole slot
+ * dirty, a hole makes the harvest fail with -EFAULT (unnoticed in another
+ * process).  Private and shared, anonymous and file memory will do; of huge
+ * pages (hugetlb) only whole ones.  Seen are the process's own writes and those
+ * of system calls that it makes; a page that is discarded (MADV_DONTNEED)
+ * counts as written.  Not seen, and to be marked: writes by another mapping of
+ * shared memory, or to its file.  A forked child is not tracked.  The end of
+ * another process makes its harvests fail with -ESRCH.
+ */
+struct tide_wp_config {
+	size_t size; /* of this struct; 0: the first version */
+	/* Another process's, from userfaultfd(2) called in that process, no
+	 * UFFDIO_API made yet; and its /proc/PID/pagemap, open for reading.
+	 * Both stay the caller's, open until detach. */
+	int uffd;
+	int pagemap_fd;
+};
+
 /**
  * tide_space_attach() - let a mechanism report writes into this space
  * @config: struct tide_kvm_config for the KVM trackers, struct
- *          tide_soft_config for the software MMU's
+ *          tide_soft_config for the software MMU's, struct tide_wp_config for
+ *          wp; NULL with wp: this process's own memory
  *
  * Every slot is added to the VM, or taken over, and is dirty as a whole for
  * clients that are open already.
@@ -101,8 +126,10 @@ struct tide_soft_config {
  * attached, if another space is attached to this address space of the MMU, or
  * to the other one by another mechanism or any by soft-ring, or if the ring
  * cannot be turned on any more because a vCPU exists;
- * -EBADF if vm_fd is not a KVM VM; -EOPNOTSUPP if the kernel lacks it;
- * -ENOMEM; -E2BIG; or the kernel's error for a slot.  On failure no tracker is
+ * -EBADF if a descriptor is not what it should be; -EOPNOTSUPP if the kernel
+ * lacks it; -EPERM if wp may not be used; -EEXIST for two slots of wp with a
+ * page of memory in common; -EFAULT if a slot of wp is not mapped; -ENOMEM;
+ * -E2BIG; or the kernel's error for a slot.  On failure no tracker is
  * attached; slots that are in the VM by then stay there, not logged.
  */
 TIDE_API TIDE_MUST_CHECK int tide_space_attach(struct tide_space *space,

@@ -11,12 +11,15 @@
 #include "base/options.h"
 #include "tracker/kvm_tracker.h"
 #include "tracker/soft_tracker.h"
+#include "tracker/wp_tracker.h"
 
-/* The first versions of the configs end with opaque and ring_entries. */
+/* The first versions of the configs end with these members. */
 #define KVM_CONFIG_FIRST \
 	(offsetof(struct tide_kvm_config, opaque) + sizeof(void *))
 #define SOFT_CONFIG_FIRST \
 	(offsetof(struct tide_soft_config, ring_entries) + sizeof(uint32_t))
+#define WP_CONFIG_FIRST \
+	(offsetof(struct tide_wp_config, pagemap_fd) + sizeof(int))
 
 #define CHUNK_PAGES_DEFAULT (1ull << 18)
 #define CHUNK_PAGES_MAX (1ull << 31)
@@ -33,6 +36,7 @@ static const char *const names[TIDE_TRACKER_COUNT] = {
 	[TIDE_TRACKER_KVM_RING] = "kvm-ring",
 	[TIDE_TRACKER_SOFT_BITMAP] = "soft-bitmap",
 	[TIDE_TRACKER_SOFT_RING] = "soft-ring",
+	[TIDE_TRACKER_WP] = "wp",
 };
 
 const char *tide_tracker_name(enum tide_tracker tracker)
@@ -206,6 +210,29 @@ static int attach_soft(struct tide_space *space, enum tide_tracker tracker,
 	return tide_space_attach_ops(space, ops, soft);
 }
 
+static int attach_wp(struct tide_space *space, const void *config)
+{
+	struct tide_wp_config known;
+	struct tide_wp *wp;
+	int err = 0;
+
+	if (config)
+		err = tide_options_copy(&known, sizeof(known), config,
+					WP_CONFIG_FIRST);
+	if (err)
+		return err;
+	wp = calloc(1, sizeof(*wp));
+	if (!wp)
+		return -ENOMEM;
+	wp->space = space;
+	err = tide_wp_setup(wp, config ? &known : NULL);
+	if (err) {
+		tide_wp_destroy(wp);
+		return err;
+	}
+	return tide_space_attach_ops(space, &tide_wp_ops, wp);
+}
+
 int tide_space_attach(struct tide_space *space, enum tide_tracker tracker,
 		      const void *config)
 {
@@ -221,6 +248,8 @@ int tide_space_attach(struct tide_space *space, enum tide_tracker tracker,
 	case TIDE_TRACKER_SOFT_BITMAP:
 	case TIDE_TRACKER_SOFT_RING:
 		return attach_soft(space, tracker, config);
+	case TIDE_TRACKER_WP:
+		return attach_wp(space, config);
 	case TIDE_TRACKER_NONE:
 	case TIDE_TRACKER_COUNT:
 	default:

@@ -7,7 +7,8 @@
  * A vCPU writes a byte to each page of a slot of PROBE_PAGES pages.  A client
  * of a space over that slot must then see exactly those pages, see none when
  * nothing was written, and see them again after the next pass.  Some kernels
- * answer every ioctl and log nothing: only a real write tells.
+ * answer every ioctl and log nothing: only a real write tells.  For wp, which
+ * tracks processes, this thread is the vCPU.
  */
 #include "tracker/probe_machine.h"
 
@@ -102,6 +103,14 @@ static int harvest(struct probe *probe, uint64_t expect, const char *otherwise,
 	return pages == expect ? 0 : probe_fail(probe, otherwise, -EIO);
 }
 
+static const struct probe_machine *machine_of(enum tide_tracker tracker)
+{
+	if (tracker == TIDE_TRACKER_SOFT_BITMAP ||
+	    tracker == TIDE_TRACKER_SOFT_RING)
+		return &probe_soft;
+	return tracker == TIDE_TRACKER_WP ? &probe_wp : &probe_kvm;
+}
+
 static int try_it(struct probe *probe)
 {
 	struct tide_probe_result *result = probe->result;
@@ -141,10 +150,7 @@ int tide_probe(enum tide_tracker tracker, struct tide_probe_result *ret)
 {
 	struct probe probe = {
 		.result = ret,
-		.machine = tracker == TIDE_TRACKER_SOFT_BITMAP ||
-					   tracker == TIDE_TRACKER_SOFT_RING
-				   ? &probe_soft
-				   : &probe_kvm,
+		.machine = machine_of(tracker),
 		.kvm_fd = -1,
 		.vm_fd = -1,
 		.vcpu_fd = -1,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe_machine.h - one way of trying a mechanism: on KVM, or on the software
- * MMU
+ * probe_machine.h - one way of trying a mechanism: on KVM, on the software MMU,
+ * or on memory of this process
  */
 #ifndef TIDE_TRACKER_PROBE_MACHINE_H
 #define TIDE_TRACKER_PROBE_MACHINE_H
@@ -53,6 +53,7 @@ struct probe {
 
 extern const struct probe_machine probe_kvm;
 extern const struct probe_machine probe_soft;
+extern const struct probe_machine probe_wp;
 
 /* probe.c; returning an error they have said why. */
 

@@ -187,7 +187,7 @@ int tide_vm_receive(int fd, enum tide_tracker tracker,
 	struct arrival arrival = { .limits = &taken };
 	int err;
 
-	if ((unsigned int)tracker >= TIDE_TRACKER_COUNT)
+	if (!machine_has(tracker))
 		return -EINVAL;
 	err = tide_options_copy(&taken, sizeof(taken), limits ? limits : &none,
 				sizeof(taken));

@@ -34,7 +34,7 @@ static int config_check(const struct tide_vm_config *config)
 	uint64_t work = config->work_pages ? config->work_pages : all;
 
 	if ((unsigned int)config->workload >= TIDE_WORKLOAD_COUNT ||
-	    (unsigned int)config->tracker >= TIDE_TRACKER_COUNT)
+	    !machine_has(config->tracker))
 		return -EINVAL;
 	if ((unsigned int)config->paging >= TIDE_PAGING_MODE_COUNT ||
 	    (config->paging != TIDE_PAGING_NONE &&

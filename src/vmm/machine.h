@@ -10,6 +10,7 @@
 #define TIDE_VMM_MACHINE_H
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <tidemark/tracker.h>
 
@@ -72,6 +73,13 @@ extern const struct machine machine_kvm;
 extern const struct machine machine_soft;
 
 #define MACHINE_STATE_MAX 4096u /* bytes of any machine's vCPU */
+
+/* Is there a machine for it?  wp tracks processes, and not guests. */
+static inline bool machine_has(enum tide_tracker tracker)
+{
+	return (unsigned int)tracker < TIDE_TRACKER_COUNT &&
+	       tracker != TIDE_TRACKER_WP;
+}
 
 static inline const struct machine *machine_of(enum tide_tracker tracker)
 {

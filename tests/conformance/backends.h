@@ -10,6 +10,7 @@
  * vm-*     under the project's own VMM (tidemark/vmm.h)
  * soft-*   the software MMU: direct, and through guest page tables in both
  *          formats; soft-swap-*: with fewer frames than pages
+ * wp       this process's memory, written by stores and by system calls
  */
 #ifndef TIDE_TEST_BACKENDS_H
 #define TIDE_TEST_BACKENDS_H
@@ -22,5 +23,6 @@ extern const struct conform_backend *const conform_sim[];
 extern const struct conform_backend *const conform_kvm[];
 extern const struct conform_backend *const conform_vm[];
 extern const struct conform_backend *const conform_soft[];
+extern const struct conform_backend *const conform_wp[];
 
 #endif

@@ -50,10 +50,13 @@ struct job {
 	uint64_t seed;
 };
 
-/* Only what needs /dev/kvm may be missing. */
+/* Only what the kernel has to offer may be missing. */
 static void skip_real(const struct job *job, int error)
 {
-	if (!job->real || job->backend->tracker >= TIDE_TRACKER_SOFT_BITMAP)
+	enum tide_tracker tracker = job->backend->tracker;
+
+	if (tracker != TIDE_TRACKER_WP &&
+	    (!job->real || tracker >= TIDE_TRACKER_SOFT_BITMAP))
 		fail_msg("%s: %s", job->backend->name, strerror(-error));
 	SKIP(job->backend->name, "%s", strerror(-error));
 }
@@ -174,6 +177,8 @@ int main(void)
 		plan_backend(&plan, conform_kvm[i], true);
 	for (size_t i = 0; conform_vm[i]; i++)
 		plan_backend(&plan, conform_vm[i], true);
+	for (size_t i = 0; conform_wp[i]; i++)
+		plan_backend(&plan, conform_wp[i], false);
 	for (size_t i = 0; conform_soft[i]; i++)
 		plan_backend(&plan, conform_soft[i], false);
 	return _cmocka_run_group_tests("conformance", plan.tests, plan.count,

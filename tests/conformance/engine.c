@@ -834,6 +834,15 @@ static int slot_flags(struct engine *e, struct model_slot *slot)
 	return 0;
 }
 
+/* Between two operations, so that the backend can look at the slots. */
+static void set_hook(struct engine *e)
+{
+	if (e->backend->hook && !(e->options->flags & CONFORM_NO_HOOKS)) {
+		e->backend->hook(e->self, hook, e);
+		e->hook_on = true;
+	}
+}
+
 static int op_slot(struct engine *e)
 {
 	struct place *place = &e->place[draw(e, e->places)];
@@ -853,7 +862,7 @@ static int op_slot(struct engine *e)
 		err = slot_move(e, slot);
 	else
 		err = slot_flags(e, slot);
-	e->hook_on = true;
+	set_hook(e);
 	return err ? err : check_slots(e);
 }
 
@@ -939,10 +948,7 @@ static int run_once(struct engine *e, const bool *skip)
 		engine_destroy(e);
 		return err;
 	}
-	if (e->backend->hook && !(e->options->flags & CONFORM_NO_HOOKS)) {
-		e->backend->hook(e->self, hook, e);
-		e->hook_on = true;
-	}
+	set_hook(e);
 	e->model.now = 1; /* 0: never */
 	for (uint32_t c = 0; c < e->options->clients && !err; c++)
 		err = client_open(e, (int)c);

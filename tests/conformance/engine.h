@@ -88,7 +88,8 @@ struct conform_backend {
 	/* armed() - is every next guest write to the page sure to be seen? */
 	bool (*armed)(void *self, uint64_t gfn);
 	/* hook() - call @hook in the middle of calls into the kernel; it may
-	 * write as guest and mark.  NULL: no longer. */
+	 * write as guest and mark.  NULL: no longer.  Called again when slots
+	 * have changed. */
 	void (*hook)(void *self, void (*hook)(void *opaque), void *opaque);
 	/* inject() - let one of the next calls into the kernel fail */
 	void (*inject)(void *self, uint64_t random);

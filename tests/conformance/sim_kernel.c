@@ -828,6 +828,18 @@ static int call(struct sim_vm *vm, unsigned long request, void *arg)
 	return ret;
 }
 
+static int (*foreign)(int fd, unsigned long request, void *arg);
+
+void sim_foreign(int (*its_call)(int fd, unsigned long request, void *arg))
+{
+	foreign = its_call;
+}
+
+int sim_foreign_real(int fd, unsigned long request, void *arg)
+{
+	return __real_ioctl(fd, request, arg);
+}
+
 int __wrap_ioctl(int fd, unsigned long request, ...)
 {
 	struct sim_vm *vm = vm_by_fd(fd);
@@ -839,7 +851,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	arg = va_arg(args, void *);
 	va_end(args);
 	if (!vm)
-		return __real_ioctl(fd, request, arg);
+		return (foreign ? foreign : sim_foreign_real)(fd, request, arg);
 	ret = call(vm, request, arg);
 	if (ret < 0) {
 		errno = -ret;

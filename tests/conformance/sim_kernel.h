@@ -88,6 +88,11 @@ void sim_fail_times(struct sim_vm *vm, uint32_t times);
 /** sim_fail_clear() - no more of that.  Return: failures since sim_fail */
 uint32_t sim_fail_clear(struct sim_vm *vm);
 
+/** sim_foreign() - every ioctl that is no simulated VM's is @its_call's from
+ * now on; NULL: the kernel's again, as it always is by sim_foreign_real() */
+void sim_foreign(int (*its_call)(int fd, unsigned long request, void *arg));
+int sim_foreign_real(int fd, unsigned long request, void *arg);
+
 /** sim_calls() - how often @request was made, failures included */
 uint64_t sim_calls(const struct sim_vm *vm, unsigned long request);
 /** sim_last_clear() - the arguments of the last KVM_CLEAR_DIRTY_LOG */

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wp.c - the memory of a process, by userfaultfd and PAGEMAP_SCAN
+ *
+ * Theory of operation
+ * -------------------
+ * A slot's memory is registered with a userfaultfd for asynchronous
+ * write-protect and armed.  The first write to a page then faults, and the
+ * kernel itself drops the protection and lets the writer go on: no handler, no
+ * second thread, no signal.  A page that is not protected has been written.
+ * PAGEMAP_SCAN finds those pages and protects them again, page by page under
+ * the page-table lock, and flushes before it returns.  So collecting and
+ * re-arming are one call, as with KVM_GET_DIRTY_LOG.
+ *
+ * What the kernel does that a naive caller does not expect:
+ *
+ *   walk_end   With more ranges than fit into the kernel's own buffer it stops
+ *              short of where the scan came to.  A scan is complete when fewer
+ *              ranges came back than there was room for; else it goes on at
+ *              the end of the last one.
+ *   errors     A mapping that is not registered ends the scan with EPERM after
+ *              earlier pages have been protected, and how many ranges were
+ *              found is not said.  So on any error the whole slot is dirty.
+ *   holes      What is not mapped, or mapped anew without our registration, is
+ *              passed over in silence unless the scan is told to check.  New
+ *              mappings are registered and armed, and the slot is dirty; a
+ *              hole in a slot is an error of its owner's.
+ *   the end    Of a process that is gone nothing is mapped, so nothing is found,
+ *              without an error.  Reading its pagemap gives no bytes then.
+ *   sharing    A write by another mapping of the same memory, or by write(2)
+ *              to its file, does not pass through this one's page tables and
+ *              is not seen.  It takes marks.
+ *
+ * A discarded page (MADV_DONTNEED) loses its protection with its content, and
+ * comes as written.
+ *
+ * Invariants
+ *   I1  memory of two slots does not overlap: one scan would take what the
+ *       other slot should have reported
+ *
+ * Synchronisation
+ *   Under the space's slots_lock; writers and the scan meet in the kernel.
+ */
+#include "tracker/wp_tracker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/clock.h"
+
+#define FEATURES (WP_FEATURE_SHARED | WP_FEATURE_UNPOPULATED | WP_FEATURE_ASYNC)
+
+static int wp_ioctl(int fd, unsigned long request, void *argument)
+{
+	int saved = errno;
+	int ret = ioctl(fd, request, argument);
+
+	if (ret < 0)
+		ret = -errno;
+	errno = saved;
+	return ret;
+}
+
+/* The least that is needed first: the kernel's own faults are resolved in the
+ * kernel, so nobody needs the right to handle them. */
+static int open_uffd(void)
+{
+	int flags = O_CLOEXEC | O_NONBLOCK;
+	long fd = syscall(SYS_userfaultfd, flags | WP_USER_MODE_ONLY);
+
+	if (fd < 0 && errno == EINVAL)
+		fd = syscall(SYS_userfaultfd, flags);
+	if (fd < 0)
+		return errno == ENOSYS ? -EOPNOTSUPP : -errno;
+	return (int)fd;
+}
+
+static int open_own(struct tide_wp *wp)
+{
+	int saved = errno;
+	int err = 0;
+
+	wp->uffd = open_uffd();
+	if (wp->uffd < 0) {
+		err = wp->uffd;
+	} else {
+		wp->pagemap_fd =
+			open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+		if (wp->pagemap_fd < 0)
+			err = -errno;
+	}
+	errno = saved;
+	return err;
+}
+
+int tide_wp_setup(struct tide_wp *wp, const struct tide_wp_config *config)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = FEATURES };
+	struct wp_scan nothing = { .size = sizeof(nothing) };
+	int err = 0;
+
+	wp->remote = config != NULL;
+	wp->uffd = wp->remote ? config->uffd : -1;
+	wp->pagemap_fd = wp->remote ? config->pagemap_fd : -1;
+	if (sysconf(_SC_PAGESIZE) != (long)TIDE_PAGE_SIZE)
+		return -EOPNOTSUPP;
+	if (!wp->remote)
+		err = open_own(wp);
+	if (err)
+		return err;
+	err = wp_ioctl(wp->uffd, UFFDIO_API, &api);
+	if (err == -ENOTTY)
+		return -EBADF;
+	if (err)
+		return err == -EINVAL ? -EOPNOTSUPP : err;
+	err = wp_ioctl(wp->pagemap_fd, WP_PAGEMAP_SCAN, &nothing);
+	/* A kernel without it, or something that is no pagemap. */
+	return err == -ENOTTY ? -EOPNOTSUPP : err < 0 ? err : 0;
+}
+
+void tide_wp_destroy(void *tracker)
+{
+	struct tide_wp *wp = tracker;
+
+	if (!wp->remote) {
+		if (wp->pagemap_fd >= 0)
+			close(wp->pagemap_fd);
+		if (wp->uffd >= 0)
+			close(wp->uffd); /* and all is as it was */
+	}
+	free(wp);
+}
+
+static uint64_t slot_begin(const struct tide_slot *slot)
+{
+	return (uintptr_t)tide_slot_host(slot);
+}
+
+static uint64_t slot_bytes(const struct tide_slot *slot)
+{
+	return tide_slot_npages(slot) << TIDE_PAGE_SHIFT;
+}
+
+/* Nothing is flushed: with MS_ASYNC the kernel only looks at the mappings. */
+static bool has_hole(const struct tide_wp *wp, const struct tide_slot *slot)
+{
+	int saved = errno;
+	bool hole;
+
+	if (wp->remote)
+		return false; /* cannot be asked so */
+	hole = msync(tide_slot_host(slot), slot_bytes(slot), MS_ASYNC) < 0;
+	errno = saved;
+	return hole;
+}
+
+/* After a scan: was there somebody to scan? */
+static bool is_gone(const struct tide_wp *wp)
+{
+	int saved = errno;
+	uint64_t entry;
+	bool gone;
+
+	gone = wp->remote &&
+	       pread(wp->pagemap_fd, &entry, sizeof(entry), 0) <= 0;
+	errno = saved;
+	return gone;
+}
+
+static int protect(struct tide_wp *wp, const struct tide_slot *slot)
+{
+	struct uffdio_writeprotect range = {
+		.range = { slot_begin(slot), slot_bytes(slot) },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+	int err;
+
+	/* EAGAIN: mappings are being changed this moment. */
+	do {
+		err = wp_ioctl(wp->uffd, UFFDIO_WRITEPROTECT, &range);
+	} while (err == -EAGAIN);
+	return err;
+}
+
+/* Whatever is mapped there now is registered, and protected. */
+static int arm(struct tide_wp *wp, const struct tide_slot *slot)
+{
+	struct uffdio_register range = {
+		.range = { slot_begin(slot), slot_bytes(slot) },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	int err;
+
+	if (has_hole(wp, slot))
+		return -EFAULT;
+	err = wp_ioctl(wp->uffd, UFFDIO_REGISTER, &range);
+	return err ? err : protect(wp, slot);
+}
+
+/* What is not there any more needs no unregistering, and the rest goes with
+ * the descriptor. */
+static void disarm(struct tide_wp *wp, const struct tide_slot *slot)
+{
+	struct uffdio_range range = { slot_begin(slot), slot_bytes(slot) };
+
+	(void)wp_ioctl(wp->uffd, UFFDIO_UNREGISTER, &range);
+}
+
+static int wp_slot_log(void *tracker, struct tide_slot *slot, bool on)
+{
+	struct tide_wp *wp = tracker;
+	uint64_t begin_ns = tide_now_ns();
+	int err = 0;
+
+	if (on)
+		err = arm(wp, slot);
+	if (!on || err)
+		disarm(wp, slot);
+	tide_space_held(wp->space, begin_ns);
+	return err;
+}
+
+static bool is_taken(const struct tide_wp *wp, const struct tide_slot *slot)
+{
+	for (struct tide_slot *other = tide_slot_first(wp->space); other;
+	     other = tide_slot_next(other)) {
+		if (other != slot &&
+		    slot_begin(slot) < slot_begin(other) + slot_bytes(other) &&
+		    slot_begin(other) < slot_begin(slot) + slot_bytes(slot))
+			return true;
+	}
+	return false;
+}
+
+static int wp_slot_add(void *tracker, struct tide_slot *slot, bool log)
+{
+	if (is_taken(tracker, slot))
+		return -EEXIST;
+	return log ? wp_slot_log(tracker, slot, true) : 0;
+}
+
+static int wp_slot_remove(void *tracker, struct tide_slot *slot)
+{
+	disarm(tracker, slot);
+	return 0;
+}
+
+/* To a process gfns are only names. */
+static int wp_slot_move(void *tracker, struct tide_slot *slot,
+			uint64_t first_gfn)
+{
+	(void)tracker;
+	(void)slot;
+	(void)first_gfn;
+	return 0;
+}
+
+/* Its writers cannot be kept out.  But what they write after the removal has
+ * begun is no longer the slot's, and the last scan finds all else. */
+static int wp_slot_park(void *tracker, struct tide_slot *slot)
+{
+	(void)tracker;
+	(void)slot;
+	return 0;
+}
+
+static void found(struct tide_slot *slot, const struct wp_region *region)
+{
+	uint64_t page = (region->start - slot_begin(slot)) >> TIDE_PAGE_SHIFT;
+	uint64_t end = (region->end - slot_begin(slot)) >> TIDE_PAGE_SHIFT;
+
+	while (page < end) {
+		uint64_t first = page % TIDE_WORD_BITS;
+		uint64_t n = TIDE_WORD_BITS - first;
+
+		if (n > end - page)
+			n = end - page;
+		tide_found_bits(slot, page / TIDE_WORD_BITS,
+				(UINT64_MAX >> (TIDE_WORD_BITS - n)) << first);
+		page += n;
+	}
+}
+
+/* Return: 0; an error, after which any of the slot's pages may have been
+ * protected without having been reported. */
+static int scan(struct tide_wp *wp, struct tide_slot *slot)
+{
+	struct wp_scan args = {
+		.size = sizeof(args),
+		.flags = PAGEMAP_WP_MATCHING | PAGEMAP_CHECK_WPASYNC,
+		.start = slot_begin(slot),
+		.end = slot_begin(slot) + slot_bytes(slot),
+		.vec = (uintptr_t)wp->regions,
+		.vec_len = WP_REGIONS,
+		.category_mask = PAGEMAP_WRITTEN,
+		.return_mask = PAGEMAP_WRITTEN,
+	};
+	int n;
+
+	do {
+		n = wp_ioctl(wp->pagemap_fd, WP_PAGEMAP_SCAN, &args);
+		if (n < 0)
+			return n;
+		for (int i = 0; i < n; i++)
+			found(slot, &wp->regions[i]);
+		if (n)
+			args.start = wp->regions[n - 1].end;
+	} while ((uint32_t)n == WP_REGIONS && args.start < args.end);
+	return 0;
+}
+
+static int collect_slot(struct tide_wp *wp, struct tide_slot *slot)
+{
+	uint64_t begin_ns = tide_now_ns();
+	int err = has_hole(wp, slot) ? -EFAULT : scan(wp, slot);
+
+	if (!err && is_gone(wp))
+		err = -ESRCH;
+	tide_space_held(wp->space, begin_ns);
+	if (!err)
+		return 0;
+	tide_slot_fail_closed(slot);
+	/* Mapped anew.  What was written there meanwhile is among the rest. */
+	return err == -EPERM ? arm(wp, slot) : err;
+}
+
+static int wp_collect(void *tracker, struct tide_slot *only)
+{
+	struct tide_wp *wp = tracker;
+	int err = 0;
+
+	for (struct tide_slot *slot = tide_slot_first(wp->space); slot;
+	     slot = tide_slot_next(slot)) {
+		int ret;
+
+		if (!tide_slot_logged(slot) || (only && slot != only))
+			continue;
+		ret = collect_slot(wp, slot);
+		if (!err)
+			err = ret;
+	}
+	return err;
+}
+
+/* A write is in the page tables when it is done. */
+static bool wp_sync(void *tracker)
+{
+	(void)tracker;
+	return true;
+}
+
+const struct tide_tracker_ops tide_wp_ops = {
+	.kind = TIDE_TRACKER_WP,
+	.slot_add = wp_slot_add,
+	.slot_remove = wp_slot_remove,
+	.slot_move = wp_slot_move,
+	.slot_park = wp_slot_park,
+	.slot_log = wp_slot_log,
+	.collect = wp_collect,
+	.sync = wp_sync,
+	.destroy = tide_wp_destroy,
+};
