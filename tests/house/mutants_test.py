@@ -166,7 +166,8 @@ SURVIVED = {HINT, NEVER, RAISE, *ADDS}
 EDIT = "<<<<\n{}====\n{}>>>>\n"
 TWO_STEPS = ("atomic_store_explicit(&word, 1 + atomic_load_explicit(&word, "
              "memory_order_relaxed), memory_order_relaxed), 0")
-ADDING = "	return atomic_fetch_add_explicit(&word, 1, memory_order_acq_rel);\n"
+ADDING = ("\treturn atomic_fetch_add_explicit(&word, 1, "
+          "memory_order_acq_rel);\n")
 
 
 class Tiny:
@@ -263,7 +264,7 @@ def contradicts(tiny):
 
 
 def by_hand(tiny):
-    new = f"	int old = atomic_load_explicit(&word, 0);\n	return {TWO_STEPS};\n"
+    new = f"\treturn {TWO_STEPS};\n"
     _, results, _ = tiny.mutant(ADDING, new)
     same("killed", results["mutant hand"]["status"])
     status, results, said = tiny.mutant(ADDING, new, "adds counts")
@@ -275,7 +276,7 @@ def by_hand(tiny):
 
 def more_executions(tiny):
     """One more load, and so another number of executions, is no mistake."""
-    new = ("	(void)atomic_load_explicit(&word, memory_order_relaxed);\n"
+    new = ("\t(void)atomic_load_explicit(&word, memory_order_relaxed);\n"
            + ADDING)
     _, results, said = tiny.mutant(ADDING, new)
     same("survived", results["mutant hand"]["status"])
@@ -284,17 +285,17 @@ def more_executions(tiny):
 
 
 def no_end(tiny):
-    status, results, said = tiny.mutant(ADDING, "	for (;;)\n		;\n")
+    status, results, said = tiny.mutant(ADDING, "\tfor (;;)\n\t\t;\n")
     same("timed out", results["mutant hand"]["status"])
     same(1, status)
     assert "0 survived, 1 timed out" in said, said
 
 
 def cannot(tiny):
-    status, _, said = tiny.mutant(ADDING, "	retrun 0;\n")
+    status, _, said = tiny.mutant(ADDING, "\tretrun 0;\n")
     same(2, status)
     assert "retrun" in said, said
-    status, _, said = tiny.mutant("nowhere\n", "	return 0;\n")
+    status, _, said = tiny.mutant("nowhere\n", "\treturn 0;\n")
     same(2, status)
     assert "has this 0 times" in said, said
 
