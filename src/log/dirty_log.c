@@ -7,9 +7,10 @@
  * A bit is cleared before its page is protected: a write between the two is
  * not caught, but its page is in the snapshot, and is read after the flush.
  * The other way round a write between the two would set the bit that is then
- * cleared, on a page that nothing protects any more.  Both happen in one hold
- * of the mechanism's lock, so that no fault makes the page writable between
- * them.
+ * cleared, on a page that nothing protects any more.  Pages are protected under
+ * the mechanism's lock, so that no fault is then between its mark and its
+ * writable entry.  One that comes between clearing and protecting, where a full
+ * batch lets go of the lock, marks its page anew.
  *
  * The snapshot is an array of the words that were not empty, so that a sparse
  * log costs what is dirty, and a failed flush finds there what to put back.
