@@ -25,8 +25,8 @@
  *              passed over in silence unless the scan is told to check.  New
  *              mappings are registered and armed, and the slot is dirty; a
  *              hole in a slot is an error of its owner's.
- *   the end    Of a process that is gone nothing is mapped, so nothing is found,
- *              without an error.  Reading its pagemap gives no bytes then.
+ *   the end    Of a process that is gone nothing is mapped, so nothing is
+ *              found, without an error.  Its pagemap gives no bytes then.
  *   sharing    A write by another mapping of the same memory, or by write(2)
  *              to its file, does not pass through this one's page tables and
  *              is not seen.  It takes marks.
