@@ -1,127 +1,257 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fast_fault_litmus.c - the fast page fault against GET and its flush
+ * fast_fault_litmus.c - the fast page fault: claim, mark, commit
  *
- * What    src/mmu/{fast_fault,tlb,protect,flush,map,shadow_page,...}.c and
- *         src/log/{dirty_log,bitmap}.c as shipped.  Threads 1 and 2; K1, K2.
- * Claim   a write that a vCPU has made is in the copy that is read after a GET
- *         which took the page, or the page is dirty afterwards (C1, C4).
- * Bounds  one page, protected by logging; one vCPU that faults and writes
- *         once, one harvester that GETs once, flushes and copies; in a second
- *         program another vCPU that writes through what the first has
- *         repaired.  One GET suffices: what is claimed is about a page's state
- *         after any GET, and each begins with the state that it finds.
+ * What    src/mmu/{fast_fault,tlb,protect,spte,map,shadow_page}.* as shipped,
+ *         in direct mode.
+ * Thread  2; K2, K29.
+ * Claim   what a vCPU writes by way of a fast page fault, its own or another
+ *         vCPU's, is in the copy of a harvest that took the page, or the page
+ *         is in a later one; a write that is over when a harvest begins is in
+ *         a copy when that ends (C1, C4).  A fault ends,
+ *         whatever others do (K29).
+ * Bounds  one page, since an entry is all that the threads share beside the
+ *         log.  Two faulting vCPUs: a claim is dropped by whoever comes next,
+ *         and a third would do what the second does.  One harvest beside them,
+ *         or two; one and two more in final.  Five attempts are all that a
+ *         fault makes, and six interferences more than it can bear.
+ *
+ * The page that faults and becomes a table, gfn and frame, and large leaves:
+ * hazard_litmus.c.  A single writer against one harvest, by the fast and the
+ * slow path: fault_and_get_litmus.c.
  */
-#include "litmus.h"
+#include "base/rcu.h"
+#include "mmu_setup.h"
 
-#include <stdlib.h>
+#define ATTEMPTS 5u /* of one fault */
 
-#include "check/shim/arena_model.h"
-#include "check/shim/rcu_model.h"
-#include "mmu/mmu_internal.h"
+/* Some write is over. */
+static uint32_t is_over;
+/* What a thread did; each by one thread. */
+static bool written[SETUP_VCPUS_MAX];
+static uint32_t claims_dropped;
+/* A page whose table is not there yet, of a second slot. */
+#define FAR_GFN 8ull
 
-static struct tide_mmu *mmu;
-static struct mmu_vcpu *vcpu[2];
-static struct mmu_slot *slot;
-/* Set up anew for each execution. */
-static uint64_t page, copy;
-
-static void build(const void *how)
+static void begin(const struct mmu_setup *how)
 {
-	const struct tide_mmu_config config = { 0 };
-	struct mmu_region region = { .slot = 0, .flags = MMU_REGION_LOG };
-	struct tide_vcpu *public;
-	void *memory = arena_aligned_alloc(TIDE_PAGE_SIZE, TIDE_PAGE_SIZE);
-
-	(void)how;
-	region.host = (uintptr_t)memory;
-	region.memory_bytes = TIDE_PAGE_SIZE;
-	if (tide_mmu_create(&config, &mmu) || mmu_set_region(mmu, &region))
-		abort();
-	for (int i = 0; i < 2; i++) {
-		struct mmu_fault fault = { .what = TIDE_ACCESS_READ };
-
-		if (tide_vcpu_create(mmu, &public))
-			abort();
-		vcpu[i] = mmu_vcpu_of(public);
-		/* Mapped by a read, so not writable. */
-		if (mmu_slow_fault(vcpu[i], &fault) != MMU_FAULT_FIXED)
-			abort();
-	}
-	slot = mmu->slots[0][0];
+	mmu_setup(how);
+	is_over = claims_dropped = 0;
+	written[0] = written[1] = false;
 }
 
-static void setup(void)
+/* Not writable because of the log, which says clean. */
+static void clean(void)
 {
-	arena_reset(build, NULL);
-	rcu_model_init();
-	page = copy = 0;
+	static const struct mmu_setup how = { .vcpus = 2,
+					      .mapped = SETUP_READ };
+
+	begin(&how);
 }
 
-/* The guest's store, through the TLB if that permits it. */
-static void write_once(struct mmu_vcpu *self)
+static void clean_by_clear(void)
+{
+	static const struct mmu_setup how = { .vcpus = 1,
+					      .mapped = SETUP_READ,
+					      .manual = MMU_MANUAL_ENABLE };
+
+	begin(&how);
+}
+
+static void clean_by_ring(void)
+{
+	static const struct mmu_setup how = { .vcpus = 2,
+					      .mapped = SETUP_READ,
+					      .ring_bytes = TIDE_PAGE_SIZE };
+
+	begin(&how);
+}
+
+/* A fault, with the walk that it begins with. */
+static bool fault(struct mmu_vcpu *self, uint64_t gva)
 {
 	struct spte_walk walk;
+	bool repaired;
 
-	mmu_vcpu_into_guest(self);
 	tide_rcu_lock();
-	if (mmu_tlb_fill(self, 0, TIDE_ACCESS_WRITE, &walk))
-		explore_store(&page, 8, 1, __ATOMIC_RELAXED, EXPLORE_HERE);
-	tide_rcu_unlock(NULL);
-	mmu_vcpu_out_of_guest(self);
+	repaired = mmu_walk(self, gva, &walk) &&
+		   mmu_fast_fault(self, gva, TIDE_ACCESS_WRITE, &walk);
+	tide_rcu_unlock(&mmu->rcu_tag);
+	return repaired;
+}
+
+/* Through the TLB, or not at all.  Return: written. */
+static bool write_if_permitted(struct mmu_vcpu *self, uint64_t value)
+{
+	struct spte_walk walk;
+	uint64_t at;
+
+	guest_enter(self);
+	tide_rcu_lock();
+	at = mmu_tlb_fill(self, 0, TIDE_ACCESS_WRITE, &walk);
+	tide_rcu_unlock(&mmu->rcu_tag);
+	if (at)
+		TIDE_STORE_RELAXED(uint64_t, at, value);
+	guest_exit(self);
+	return at != 0;
+}
+
+static void say_it_is_over(void)
+{
+	explore_store(&is_over, 4, 1, __ATOMIC_RELEASE, EXPLORE_HERE);
 }
 
 static void fault_and_write(void)
 {
+	(void)fault(vcpu[0], 0);
+	written[0] = write_if_permitted(vcpu[0], 1);
+	if (written[0])
+		say_it_is_over();
+}
+
+static void fault_and_write_too(void)
+{
+	(void)fault(vcpu[1], 0);
+	written[1] = write_if_permitted(vcpu[1], 2);
+}
+
+static void write_and_say(void)
+{
+	guest_write(vcpu[0], 0, 1);
+	say_it_is_over();
+}
+
+static void only_fault(void)
+{
+	(void)fault(vcpu[0], 0);
+}
+
+/* By what vCPU 0 has repaired. */
+static void only_write_too(void)
+{
+	written[1] = write_if_permitted(vcpu[1], 2);
+	if (written[1])
+		say_it_is_over();
+}
+
+/* A write of 1 that is over is in a copy. */
+static void harvest_what_is_over(void)
+{
+	bool over = explore_load(&is_over, 4, __ATOMIC_ACQUIRE, EXPLORE_HERE);
+
+	(void)harvest();
+	explore_assert(!over || copy[0], "what is over is copied",
+		       EXPLORE_HERE);
+}
+
+static void two_harvests(void)
+{
+	(void)harvest();
+	harvest_what_is_over();
+}
+
+/* What GET and CLEAR do to an entry, as often as they like (K29). */
+static void drop_claims(void)
+{
 	struct spte_walk walk;
 
 	tide_rcu_lock();
-	explore_assume(mmu_walk(vcpu[0], 0, &walk) &&
-		       mmu_fast_fault(vcpu[0], 0, TIDE_ACCESS_WRITE, &walk));
-	tide_rcu_unlock(NULL);
-	write_once(vcpu[0]);
+	explore_assert(mmu_walk(vcpu[0], 0, &walk), "mapped", EXPLORE_HERE);
+	for (uint32_t i = 0; i < ATTEMPTS + 1; i++) {
+		uint64_t old =
+			spte_remove_bits(walk.sptep, SPTE_W | SPTE_CLAIM);
+
+		claims_dropped += (old & SPTE_CLAIM) != 0;
+	}
+	tide_rcu_unlock(&mmu->rcu_tag);
 }
 
-static void only_write(void)
+static void gave_up(void)
 {
-	write_once(vcpu[1]);
-}
-
-static void found(void *opaque, uint64_t word, uint64_t bits)
-{
-	(void)opaque;
-	explore_assert(!word && bits == 1, "the page and no other",
-		       EXPLORE_HERE);
-	copy = explore_load(&page, 8, __ATOMIC_RELAXED, EXPLORE_HERE);
-}
-
-static void harvest(void)
-{
-	explore_assert(!mmu_take_dirty_log(mmu, 0, found, NULL), "GET succeeds",
+	explore_assert(claims_dropped <= ATTEMPTS, "attempts are bounded",
 		       EXPLORE_HERE);
 }
 
-static void nothing_lost(void)
+/* Both vCPUs have a root; the table for FAR_GFN is still to be made. */
+static void far_slot(void)
 {
-	explore_assert(copy == page || tide_bitmap_test(&slot->log.dirty, 0),
-		       "copied as it is, or dirty", EXPLORE_HERE);
+	static uint64_t far_page[TIDE_PAGE_SIZE / sizeof(uint64_t)]
+		__attribute__((aligned(TIDE_PAGE_SIZE)));
+	const struct mmu_region region = {
+		.slot = 1,
+		.flags = MMU_REGION_LOG,
+		.gpa = FAR_GFN * LARGE_PAGES * TIDE_PAGE_SIZE,
+		.memory_bytes = TIDE_PAGE_SIZE,
+		.host = (uintptr_t)far_page,
+	};
+
+	clean();
+	explore_assert(!mmu_set_region(mmu, &region), "a slot", EXPLORE_HERE);
 }
+
+static void map_far(void)
+{
+	struct mmu_fault read = {
+		.gva = FAR_GFN * LARGE_PAGES * TIDE_PAGE_SIZE,
+		.what = TIDE_ACCESS_READ,
+	};
+
+	explore_assert(mmu_slow_fault(vcpu[0], &read) == MMU_FAULT_FIXED,
+		       "mapped", EXPLORE_HERE);
+}
+
+static void fault_far(void)
+{
+	written[1] = fault(vcpu[1], FAR_GFN * LARGE_PAGES * TIDE_PAGE_SIZE);
+}
+
+static void far_is_marked(void)
+{
+	explore_assert(!written[1] || tide_bitmap_test(
+					      &mmu->slots[0][1]->log.dirty, 0),
+		       "marked", EXPLORE_HERE);
+}
+
+#define TWO(name_, executions_, init_, final_, first_, second_)   \
+	{                                                         \
+		.program = { .name = (name_),                     \
+			     .threads = 2,                        \
+			     .init = (init_),                     \
+			     .final = (final_),                   \
+			     .thread = { (first_), (second_) } }, \
+		.executions = (executions_)                       \
+	}
+#define THREE(name_, executions_, init_, final_, first_, second_, third_)   \
+	{                                                                   \
+		.program = { .name = (name_),                               \
+			     .threads = 3,                                  \
+			     .init = (init_),                               \
+			     .final = (final_),                             \
+			     .thread = { (first_), (second_), (third_) } }, \
+		.executions = (executions_)                                 \
+	}
+
+static const struct litmus all[] = {
+	/* The claim is dropped between mark and commit, once and twice. */
+	TWO("fault-and-two-gets", 2416, clean, last_harvest_is_complete,
+	    write_and_say, two_harvests),
+	TWO("fault-and-two-clears", 2535, clean_by_clear,
+	    last_harvest_is_complete, write_and_say, two_harvests),
+	TWO("fault-and-two-resets", 2534, clean_by_ring,
+	    last_harvest_is_complete, write_and_say, two_harvests),
+	/* What one vCPU repairs is for all of them. */
+	THREE("fault-get-and-another-vcpu", 71, clean, last_harvest_is_complete,
+	      only_fault, only_write_too, harvest_and_copy),
+	THREE("another-vcpu-then-get", 72, clean, last_harvest_is_complete,
+	      only_fault, only_write_too, harvest_what_is_over),
+	/* Two claims on one entry: dropped, or spurious. */
+	TWO("two-faults", 220, clean_by_ring, last_harvest_is_complete,
+	    fault_and_write, fault_and_write_too),
+	TWO("gives-up", 1868, clean, gave_up, only_fault, drop_claims),
+	TWO("new-table", 3, far_slot, far_is_marked, map_far, fault_far),
+};
 
 int main(int argc, char **argv)
 {
-	static const struct litmus all[] = {
-		{ .program = { .name = "fast-fault-and-get",
-			       .threads = 2,
-			       .init = setup,
-			       .final = nothing_lost,
-			       .thread = { fault_and_write, harvest } } },
-		{ .program = { .name = "fast-fault-get-and-another-vcpu",
-			       .threads = 3,
-			       .init = setup,
-			       .final = nothing_lost,
-			       .thread = { fault_and_write, harvest,
-					   only_write } } },
-	};
-
 	return litmus_main(all, sizeof(all) / sizeof(all[0]), argc, argv);
 }
