@@ -10,7 +10,7 @@
  *         the vCPUs have stopped leaves nothing (C4, C6: exact, I19).
  * Bounds  one page: the log's words, and a page's entry, are taken and
  *         protected one after the other, and what is said of one holds for
- *         each; that a batch ends between two words, two-words-and-get has.
+ *         each; that a batch ends between two words, words-and-get has.
  *         One write, or two of one vCPU; one harvest, or two, beside them and
  *         two afterwards, since each begins with the state that it finds:
  *         unmapped, clean, dirty, in the vCPU's TLB.  A second vCPU to write
@@ -58,10 +58,15 @@ SETUP(clean_by_both, { .vcpus = 2,
 		       .mapped = SETUP_READ,
 		       .ring_bytes = TIDE_PAGE_SIZE,
 		       .ring_with_bitmap = true })
-SETUP(clean_two_words, { .vcpus = 1, .mapped = SETUP_READ, .two_words = true })
+SETUP(clean_words, { .vcpus = 1, .mapped = SETUP_READ, .far_page = true })
 /* Nobody was there. */
 SETUP(unmapped, { .vcpus = 2 })
 /* Not writable, but the log says dirty. */
+SETUP(clean_slow_words_all_set, { .vcpus = 1,
+				  .mapped = SETUP_READ,
+				  .far_page = true,
+				  .flags = TIDE_MMU_NO_FAST_FAULT,
+				  .manual = ALL_SET })
 SETUP(clean_all_set, { .vcpus = 1, .mapped = SETUP_READ, .manual = ALL_SET })
 SETUP(unmapped_all_set, { .vcpus = 1, .manual = ALL_SET })
 /* Writable, and the log says so. */
@@ -138,6 +143,11 @@ static void write_two_pages(void)
 	guest_exit(vcpu[0]);
 }
 
+static void write_far_page(void)
+{
+	guest_write(vcpu[0], 1, 1);
+}
+
 static void emulate(void)
 {
 	struct mmu_write write = { .op = MMU_OP_STORE,
@@ -168,6 +178,44 @@ static void only_reset(void)
 {
 	explore_assert(mmu_reset_dirty_rings(mmu) >= 0, "RESET succeeds",
 		       EXPLORE_HERE);
+}
+
+/*
+ * A RESET has protected the page, and its flush has failed: no entry is left
+ * that names the page, and the vCPU can still write.  Who was told so takes
+ * every page for dirty, and reads it after the next call that succeeds.
+ */
+static void ignore_entry(void *opaque, uint32_t name, uint64_t offset)
+{
+	(void)opaque;
+	(void)name;
+	(void)offset;
+}
+
+static void protect_entry(void *opaque, uint32_t name, uint64_t offset,
+			  uint64_t mask)
+{
+	(void)opaque;
+	(void)name;
+	mmu_protect_pages(mmu, slot, offset, mask);
+}
+
+static void reset_has_failed(void)
+{
+	in_tlb_by_ring();
+	(void)mmu_collect_dirty_rings(mmu, ignore_entry, NULL);
+	(void)tide_ring_reset(&vcpu[0]->ring, 1, protect_entry, NULL);
+	/* Relaxed: nothing runs. */
+	atomic_store_explicit(&mmu->flush_failed, 1, memory_order_relaxed);
+	/* Relaxed: as above. */
+	(void)atomic_fetch_or_explicit(&vcpu[0]->public.state, VCPU_FLUSH,
+				       memory_order_relaxed);
+}
+
+static void reset_and_copy_all(void)
+{
+	only_reset();
+	copy[0] = explore_load(page[0], 8, __ATOMIC_RELAXED, EXPLORE_HERE);
 }
 
 /*
@@ -254,6 +302,77 @@ static void look_and_enter(void)
 }
 
 /*
+ * A guest's own atomic operations are sequentially consistent (tidemark/vcpu.h)
+ * on their way through the TLB: each of two vCPUs adds to one word and then
+ * reads the other, by a compare-exchange that cannot succeed.
+ */
+static uint64_t seen[2];
+
+static void nothing_seen(void)
+{
+	dirty();
+	seen[0] = seen[1] = 0;
+}
+
+static void add_and_look(uint32_t self)
+{
+	uint64_t old, expected = 7;
+
+	guest_enter(vcpu[self]);
+	explore_assert(
+		!tide_vcpu_fetch_add(&vcpu[self]->public, 8 * self, 8, 1, &old),
+		"adds", EXPLORE_HERE);
+	explore_assert(!tide_vcpu_cmpxchg(&vcpu[self]->public, 8 * !self, 8,
+					  &expected, 8),
+		       "compares", EXPLORE_HERE);
+	seen[self] = expected;
+	guest_exit(vcpu[self]);
+}
+
+static void add_and_look_0(void)
+{
+	add_and_look(0);
+}
+
+static void add_and_look_1(void)
+{
+	add_and_look(1);
+}
+
+static void one_was_seen(void)
+{
+	explore_assert(seen[0] || seen[1], "one comes first", EXPLORE_HERE);
+}
+
+/* The same with a compare-exchange that succeeds in the place of the add. */
+static void exchange_and_look(uint32_t self)
+{
+	uint64_t expected = 0;
+
+	guest_enter(vcpu[self]);
+	explore_assert(!tide_vcpu_cmpxchg(&vcpu[self]->public, 8 * self, 8,
+					  &expected, 1) &&
+			       !expected,
+		       "exchanges", EXPLORE_HERE);
+	expected = 7;
+	explore_assert(!tide_vcpu_cmpxchg(&vcpu[self]->public, 8 * !self, 8,
+					  &expected, 8),
+		       "compares", EXPLORE_HERE);
+	seen[self] = expected;
+	guest_exit(vcpu[self]);
+}
+
+static void exchange_and_look_0(void)
+{
+	exchange_and_look(0);
+}
+
+static void exchange_and_look_1(void)
+{
+	exchange_and_look(1);
+}
+
+/*
  * Any write, once it is complete (C1): vCPU 1 may write through what vCPU 0
  * has made writable, and never fault itself.  A harvest that begins after the
  * write has it.
@@ -320,8 +439,10 @@ static const struct litmus all[] = {
 	TWO("write-and-get-twice", 2333, clean, write_once, harvest_twice),
 	TWO("write-twice-and-get-twice", 23822, clean, write_twice,
 	    harvest_twice),
-	TWO("two-words-and-get", 1328, clean_two_words, write_two_pages,
+	TWO("words-and-get", 1328, clean_words, write_two_pages,
 	    harvest_and_copy),
+	TWO("words-slow-and-clear", 10921, clean_slow_words_all_set,
+	    write_far_page, harvest_and_copy),
 	/* A write that need not fault. */
 	TWO("tlb-and-get", 3, in_tlb, write_by_tlb, harvest_and_copy),
 	TWO("tlb-and-clear", 3, in_tlb_by_clear, write_by_tlb,
@@ -331,6 +452,8 @@ static const struct litmus all[] = {
 	TWO("tlb-and-ring", 3, in_tlb_by_ring, write_by_tlb, harvest_and_copy),
 	THREE("tlb-ring-and-another-reset", 9, in_tlb_by_ring, write_by_tlb,
 	      harvest_and_copy, only_reset),
+	TWO("owed-and-reset", 3, reset_has_failed, write_by_tlb,
+	    reset_and_copy_all),
 	TWO("safe-point-and-get", 17, in_tlb, write_past_safe_point,
 	    harvest_and_copy),
 	TWO("safe-point-and-ring", 17, in_tlb_by_ring, write_past_safe_point,
@@ -368,6 +491,18 @@ static const struct litmus all[] = {
 		       .thread = { write_once, write_too, harvest_and_copy } },
 	  .executions = 256849,
 	  .slow = true },
+	{ .program = { .name = "guest-adds",
+		       .threads = 2,
+		       .init = nothing_seen,
+		       .final = one_was_seen,
+		       .thread = { add_and_look_0, add_and_look_1 } },
+	  .executions = 3 },
+	{ .program = { .name = "guest-exchanges",
+		       .threads = 2,
+		       .init = nothing_seen,
+		       .final = one_was_seen,
+		       .thread = { exchange_and_look_0, exchange_and_look_1 } },
+	  .executions = 3 },
 	/* Two harvesters. */
 	THREE("write-and-two-harvesters", 4666, clean, write_once,
 	      harvest_and_copy, harvest_and_copy),

@@ -8,8 +8,10 @@
 #include "base/rcu.h"
 #include "check/shim/arena_model.h"
 
-/* The page that is page[1]. */
-#define FAR TIDE_WORD_BITS
+/* The page that is page[1]: in the log's third word, so that the second can
+ * end a batch, and this one be taken in another. */
+#define FAR (2 * TIDE_WORD_BITS)
+#define WORDS_MAX 3u
 
 struct tide_mmu *mmu;
 struct mmu_vcpu *vcpu[SETUP_VCPUS_MAX];
@@ -93,7 +95,7 @@ static void build(const void *how)
 	char *memory;
 
 	setup = how;
-	pages = setup->two_words ? 2 : 1;
+	pages = setup->far_page ? 2 : 1;
 	npages = (pages - 1) * FAR + 1;
 	memory = arena_aligned_alloc(TIDE_PAGE_SIZE, npages * TIDE_PAGE_SIZE);
 	must(setup->vcpus <= SETUP_VCPUS_MAX);
@@ -204,7 +206,7 @@ static uint32_t harvest_log(void)
 
 static uint32_t harvest_and_clear_log(void)
 {
-	uint64_t words[SETUP_PAGES_MAX];
+	uint64_t words[WORDS_MAX];
 	uint32_t found = 0;
 
 	explore_assert(!mmu_get_dirty_log(mmu, 0, words), "GET succeeds",
@@ -212,7 +214,7 @@ static uint32_t harvest_and_clear_log(void)
 	explore_assert(
 		!mmu_clear_dirty_log(mmu, 0, 0, (uint32_t)slot->npages, words),
 		"CLEAR succeeds", EXPLORE_HERE);
-	for (uint32_t i = 0; i < pages; i++)
+	for (uint64_t i = 0; i < tide_words(slot->npages); i++)
 		copy_word(&found, i, words[i]);
 	return found;
 }

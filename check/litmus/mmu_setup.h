@@ -49,7 +49,7 @@ enum setup_mapped {
 
 struct mmu_setup {
 	uint32_t vcpus;		  /* vCPU i is for thread i */
-	bool two_words;		  /* a second page, in the log's second word */
+	bool far_page;		  /* a second one, elsewhere in the log */
 	enum setup_mapped mapped; /* by vCPU 0, all pages */
 	bool logged_late;	  /* after they were mapped */
 	bool unlogged;		  /* never */
