@@ -110,35 +110,35 @@ static void space_detaches(void)
 
 static void guest_writes(void)
 {
-	(void)model_guest_write(0, 0, 2);
+	(void)model_guest_write(0, 2);
 }
 
 static void guest_writes_twice(void)
 {
-	(void)model_guest_write(0, 0, 2);
-	(void)model_guest_write(0, 0, 3);
+	(void)model_guest_write(0, 2);
+	(void)model_guest_write(0, 3);
 }
 
 static void guest_writes_neighbour(void)
 {
-	(void)model_guest_write(0, 1, 2);
+	(void)model_guest_write(2, 2);
 }
 
 static void guest_writes_next_chunk(void)
 {
-	(void)model_guest_write(0, 64, 2);
+	(void)model_guest_write(64, 2);
 }
 
 static void guest_writes_both(void)
 {
-	(void)model_guest_write(0, 64, 2);
-	(void)model_guest_write(0, 0, 2);
+	(void)model_guest_write(64, 2);
+	(void)model_guest_write(0, 2);
 }
 
 /* Before the threads. */
 static void is_written(void)
 {
-	(void)model_guest_write(0, 0, 1);
+	(void)model_guest_write(0, 1);
 }
 
 static void is_begun(void)
@@ -155,8 +155,8 @@ static void both_are_begun(void)
 
 static void two_chunks_are_begun(void)
 {
-	(void)model_guest_write(0, 0, 1);
-	(void)model_guest_write(0, 64, 1);
+	(void)model_guest_write(0, 1);
+	(void)model_guest_write(64, 1);
 	model_begin(0);
 }
 
@@ -174,6 +174,20 @@ static void collect_will_fail(void)
 	model.may_invent = true;
 }
 
+static void two_extents_are_begun(void)
+{
+	is_written();
+	(void)model_guest_write(2, 1);
+	model_begin(0);
+}
+
+/* The VM has the slot already. */
+static void guest_runs(void)
+{
+	model.mapped = true;
+	model.may_invent = true;
+}
+
 static void logging_may_end(void)
 {
 	model.only_logged = true;
@@ -185,41 +199,52 @@ static void everything_may_be_dirty(void)
 	model.may_invent = true;
 }
 
-MODEL_SETUP(get, .clients = 1, .npages = 2)
-MODEL_SETUP(get_by_two, .clients = 2, .npages = 2)
-MODEL_SETUP(clear, .clients = 1, .npages = 2, .manual = true,
+MODEL_SETUP(get, .clients = 1, .npages = 3)
+MODEL_SETUP(get_by_two, .clients = 2, .npages = 3)
+MODEL_SETUP(clear, .clients = 1, .npages = 3, .manual = true,
 	    .then = is_written)
-MODEL_SETUP(clear_by_two, .clients = 2, .npages = 2, .manual = true,
+MODEL_SETUP(clear_by_two, .clients = 2, .npages = 3, .manual = true,
 	    .then = is_written)
-MODEL_SETUP(begun, .clients = 2, .npages = 2, .manual = true, .then = is_begun)
-MODEL_SETUP(begun_sparse, .clients = 2, .npages = 2, .manual = true,
+MODEL_SETUP(begun, .clients = 2, .npages = 3, .manual = true, .then = is_begun)
+MODEL_SETUP(begun_sparse, .clients = 2, .npages = 3, .manual = true,
 	    .sparse = true, .then = is_begun)
-MODEL_SETUP(both_begun, .clients = 2, .npages = 2, .manual = true,
+MODEL_SETUP(both_begun, .clients = 2, .npages = 3, .manual = true,
 	    .then = both_are_begun)
 MODEL_SETUP(long_begun, .clients = 1, .npages = 65, .manual = true,
 	    .then = is_begun)
 MODEL_SETUP(two_chunks_begun, .clients = 1, .npages = 65, .manual = true,
 	    .then = two_chunks_are_begun)
-MODEL_SETUP(failing_rearm, .clients = 2, .manual = true,
+MODEL_SETUP(failing_rearm, .clients = 2, .npages = 3, .manual = true,
 	    .then = rearm_will_fail)
 MODEL_SETUP(failing_clear, .clients = 2, .manual = true,
 	    .then = collect_will_fail)
 MODEL_SETUP(failing_get, .clients = 2, .then = collect_will_fail)
-MODEL_SETUP(buffered, .clients = 1, .npages = 2, .buffered = true)
-MODEL_SETUP(nobody, .npages = 2, .manual = true)
+MODEL_SETUP(buffered, .clients = 1, .npages = 3, .buffered = true)
+MODEL_SETUP(nobody, .npages = 3, .manual = true)
 MODEL_SETUP(initially_set, .manual = true, .initially_set = true,
 	    .then = everything_may_be_dirty)
 MODEL_SETUP(all_dirty, .clients = 1, .manual = true, .then = is_written)
 MODEL_SETUP(detached, .clients = 1, .then = logging_may_end)
-MODEL_SETUP(attached, .clients = 1, .marks_only = true, .then = logging_may_end)
+MODEL_SETUP(unattached, .clients = 1, .marks_only = true, .then = guest_runs)
+MODEL_SETUP(two_extents_begun, .clients = 1, .npages = 3, .manual = true,
+	    .then = two_extents_are_begun)
 MODEL_SETUP(asked, .clients = 2, .then = everything_may_be_dirty)
 
 /* The page was written before it opened. */
 static void second_hears_nothing(void)
 {
 	model_at_rest();
-	explore_assert(!model.client[1].yields[0][0],
+	explore_assert(!model.client[1].yields[0],
 		       "a client that starts clean does", EXPLORE_HERE);
+}
+
+/* The page was written once, before both began. */
+static void each_hears_once(void)
+{
+	model_at_rest();
+	explore_assert(model.client[0].yields[0] == 1 &&
+			       model.client[1].yields[0] == 1,
+		       "what is known is no news", EXPLORE_HERE);
 }
 
 #define PROGRAM(title, setup, count, ...)                  \
@@ -249,6 +274,11 @@ static const struct litmus all[] = {
 		second_harvests),
 	PROGRAM("begun-and-begin-sparse", begun_sparse, 320, guest_writes,
 		first_goes_on, second_harvests),
+	{ .program = { .name = "known-is-no-news",
+		       .init = begun,
+		       .final = each_hears_once,
+		       MODEL_THREADS(first_goes_on, second_harvests) },
+	  .executions = 56 },
 	/* Q7: who re-arms second does not clear by what it saw before. */
 	PROGRAM("both-begun", both_begun, 92, guest_writes, first_goes_on,
 		second_goes_on),
@@ -268,8 +298,10 @@ static const struct litmus all[] = {
 		second_goes_on),
 	PROGRAM("commit-early", two_chunks_begun, 5, guest_writes_both,
 		first_commits_early),
+	PROGRAM("commit-early-in-word", two_extents_begun, 2,
+		guest_writes_neighbour, first_commits_early),
 	/* C7, Q8: an error loses nothing. */
-	PROGRAM("rearm-fails", failing_rearm, 24, guest_writes,
+	PROGRAM("rearm-fails", failing_rearm, 16, guest_writes_neighbour,
 		first_tries_to_go_on, second_tries_to_go_on),
 	PROGRAM("clear-fails", failing_clear, 18, guest_writes, first_tries,
 		second_tries),
@@ -296,7 +328,7 @@ static const struct litmus all[] = {
 	 * nothing. */
 	PROGRAM("detach", detached, 22, guest_writes, first_tries,
 		space_detaches),
-	PROGRAM("attach", attached, 10, guest_writes, first_tries,
+	PROGRAM("attach", unattached, 10, guest_writes, first_tries,
 		model_attach),
 	/* Questions do not race with answers. */
 	PROGRAM("questions", asked, 70, first_harvests, second_asks),

@@ -21,26 +21,31 @@
 
 static void device_writes(void)
 {
-	(void)model_device_write(0, 0, 1);
+	(void)model_device_write(0, 1);
 }
 
 static void device_writes_range(void)
 {
-	model_store(0, 0, 1);
+	model_store(0, 1);
 	(void)tide_mark_range(model.space, 0, 1);
 }
 
 /* All of the slot, which a bit for the run stands for. */
 static void device_writes_slot(void)
 {
-	model_store(0, 0, 1);
-	model_store(0, 1, 1);
-	(void)tide_mark_range(model.space, 0, 2);
+	model_store(0, 1);
+	model_store(2, 1);
+	(void)tide_mark_range(model.space, 0, 3);
 }
 
 static void guest_writes(void)
 {
-	(void)model_guest_write(0, 0, 2);
+	(void)model_guest_write(0, 2);
+}
+
+static void guest_writes_neighbour(void)
+{
+	(void)model_guest_write(2, 2);
 }
 
 static void first_harvests(void)
@@ -86,9 +91,9 @@ static void is_late(void)
 
 static void slot_is_late(void)
 {
-	(void)tide_mark_range(model.space, 0, 2);
+	(void)tide_mark_range(model.space, 0, 3);
 	is_begun();
-	(void)tide_mark_range(model.space, 0, 2);
+	(void)tide_mark_range(model.space, 0, 3);
 }
 
 /* The second client has not seen the mark. */
@@ -115,11 +120,13 @@ MODEL_SETUP(late, .clients = 1, .marks_only = true, .then = is_late)
 MODEL_SETUP(late_clear, .clients = 1, .manual = true, .then = is_late)
 MODEL_SETUP(late_symmetric, .clients = 1, .marks_only = true, .symmetric = true,
 	    .then = is_late)
-MODEL_SETUP(late_slot, .clients = 1, .npages = 2, .marks_only = true,
+MODEL_SETUP(late_slot, .clients = 1, .npages = 3, .marks_only = true,
 	    .then = slot_is_late)
 MODEL_SETUP(late_two, .clients = 2, .marks_only = true, .then = is_late)
 MODEL_SETUP(late_two_clear, .clients = 2, .manual = true, .then = is_late)
 MODEL_SETUP(begun_clear, .clients = 1, .manual = true, .then = is_begun)
+MODEL_SETUP(begun_pages, .clients = 1, .npages = 3, .manual = true,
+	    .then = is_begun)
 MODEL_SETUP(begun_by_one, .clients = 1, .manual = true, .then = is_begun_by_one)
 MODEL_SETUP(late_for_one, .clients = 1, .manual = true, .then = is_late_for_one)
 
@@ -164,6 +171,8 @@ static const struct litmus all[] = {
 		device_writes, first_goes_on),
 	PROGRAM("known-grows", begun_by_one, 278, guest_writes, first_goes_on,
 		second_harvests),
+	PROGRAM("known-grows-by-that", begun_pages, 2, guest_writes_neighbour,
+		first_goes_on),
 	PROGRAM("known-grows-late", late_for_one, 340, guest_writes,
 		first_goes_on, second_harvests),
 	PROGRAM("known-grows-late-two", late_two_clear, 340, guest_writes,

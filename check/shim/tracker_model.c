@@ -10,7 +10,6 @@
 #include "space/space_internal.h"
 
 #define HOST ((uintptr_t)1 << 30) /* never read */
-#define GFN(slot) (1000ull * (slot))
 
 struct model model;
 static struct model built_model;
@@ -18,23 +17,19 @@ static const struct model_options *built_how;
 
 static uint32_t index_of(uint64_t page)
 {
-	return page < 2 ? (uint32_t)page : 2;
+	return page < 64 ? (uint32_t)page / 2 : 2;
 }
 
 static uint64_t page_of(uint32_t index)
 {
-	return index < 2 ? index : 64;
+	return index < 2 ? 2 * index : 64;
 }
 
-static struct model_slot *state_of(const struct tide_slot *slot)
+/* A call of the kernel, or a fault. */
+static void kernel_enter(void)
 {
 	explore_assert(!model.destroyed, "a tracker in use is not destroyed",
 		       EXPLORE_HERE);
-	return &model.slot[tide_slot_id(slot)];
-}
-
-static void kernel_enter(void)
-{
 	explore_lock(&model.mmu_lock, "kernel");
 }
 
@@ -51,112 +46,133 @@ static int failure(int *from)
 	return err;
 }
 
-static uint64_t take_log(struct model_slot *slot, uint64_t word, uint64_t keep)
+/* A client's begin or next ends with it. */
+static int told_failure(int *from)
 {
-	return explore_rmw(&slot->log[word], 8, EXPLORE_AND, keep,
+	int err = failure(from);
+
+	model.failures += err != 0;
+	return err;
+}
+
+static uint64_t take_log(uint64_t word, uint64_t keep)
+{
+	return explore_rmw(&model.log[word], 8, EXPLORE_AND, keep,
 			   __ATOMIC_RELAXED, "kernel clears") &
 	       ~keep;
 }
 
-static void set_log(struct model_slot *slot, uint64_t word, uint64_t bits)
+static void set_log(uint64_t word, uint64_t bits)
 {
-	(void)explore_rmw(&slot->log[word], 8, EXPLORE_OR, bits,
+	(void)explore_rmw(&model.log[word], 8, EXPLORE_OR, bits,
 			  __ATOMIC_RELAXED, "kernel marks");
 }
 
 /* With the mmu_lock. */
-static void arm(struct model_slot *slot, uint64_t word, uint64_t bits)
+static void arm(uint64_t word, uint64_t bits)
 {
 	for (uint32_t i = 0; i < MODEL_PAGES; i++) {
 		uint64_t page = page_of(i);
 
 		if (page / 64 == word && bits >> (page % 64) & 1)
-			slot->armed[i] = true;
+			model.armed[i] = true;
 	}
 }
 
-bool model_guest_write(uint32_t id, uint64_t page, uint64_t value)
+bool model_guest_write(uint64_t page, uint64_t value)
 {
-	struct model_slot *slot = &model.slot[id];
 	uint32_t i = index_of(page);
 	bool reached;
 
 	kernel_enter();
-	reached = slot->mapped && (slot->logged || !model.only_logged);
-	if (reached && slot->logged && slot->armed[i]) {
-		slot->armed[i] = false;
+	reached = model.mapped && (model.logged || !model.only_logged);
+	if (reached && model.logged && model.armed[i]) {
+		model.armed[i] = false;
 		if (model.buffered)
-			slot->buffer[page / 64] |= 1ull << (page % 64);
+			model.buffer[page / 64] |= 1ull << (page % 64);
 		else
-			set_log(slot, page / 64, 1ull << (page % 64));
+			set_log(page / 64, 1ull << (page % 64));
 	}
 	if (reached)
-		model_store(id, page, value);
+		model_store(page, value);
 	kernel_leave();
 	return reached;
 }
 
-void model_store(uint32_t slot, uint64_t page, uint64_t value)
+void model_store(uint64_t page, uint64_t value)
 {
-	explore_store(&model.slot[slot].memory[index_of(page)], 8, value,
-		      __ATOMIC_RELAXED, "memory");
+	explore_store(&model.memory[index_of(page)], 8, value, __ATOMIC_RELAXED,
+		      "memory");
 }
 
-int model_device_write(uint32_t slot, uint64_t page, uint64_t value)
+void model_unmap(void)
 {
-	model_store(slot, page, value);
-	return tide_mark(model.space, GFN(slot) + page);
+	explore_plain_store(&model.mapping, 8, 1, "unmap");
 }
 
-static void log_switch(struct model_slot *slot, bool on)
+int model_device_write(uint64_t page, uint64_t value)
 {
-	const struct tide_tracker_ops *ops = model.space->ops;
-	bool all = on && ops->initially_set;
+	int err;
 
-	slot->logged = on;
+	model_store(page, value);
+	err = tide_mark(model.space, page);
+	if (err)
+		model.missed = true;
+	return err;
+}
+
+static void log_switch(bool on)
+{
+	bool all = on && model.space->ops->initially_set;
+
+	model.logged = on;
 	for (uint64_t word = 0; word < 2; word++) {
-		(void)take_log(slot, word, 0);
-		slot->buffer[word] = 0;
+		(void)take_log(word, 0);
+		model.buffer[word] = 0;
 		if (all)
-			set_log(slot, word, ~0ull);
+			set_log(word, ~0ull);
 		else if (on)
-			arm(slot, word, ~0ull);
+			arm(word, ~0ull);
 	}
 }
 
 static int slot_add(void *tracker, struct tide_slot *slot, bool log)
 {
-	struct model_slot *state = state_of(slot);
-
 	(void)tracker;
+	(void)slot;
 	kernel_enter();
-	state->present = state->mapped = true;
-	log_switch(state, log);
+	model.mapped = true;
+	log_switch(log);
 	kernel_leave();
 	return 0;
 }
 
 static int slot_remove(void *tracker, struct tide_slot *slot)
 {
-	struct model_slot *state = state_of(slot);
 	int err = failure(&model.fail_remove);
 
 	(void)tracker;
+	(void)slot;
 	if (err)
 		return err;
 	kernel_enter();
-	state->present = state->mapped = false;
-	log_switch(state, false);
+	model.mapped = false;
+	log_switch(false);
 	kernel_leave();
 	return 0;
 }
 
 static int slot_move(void *tracker, struct tide_slot *slot, uint64_t first_gfn)
 {
+	int err = failure(&model.fail_move);
+
 	(void)tracker;
+	(void)slot;
 	(void)first_gfn;
+	if (err)
+		return err;
 	kernel_enter();
-	state_of(slot)->mapped = true;
+	model.mapped = true;
 	kernel_leave();
 	return 0;
 }
@@ -166,35 +182,34 @@ static int slot_park(void *tracker, struct tide_slot *slot)
 	int err = failure(&model.fail_park);
 
 	(void)tracker;
+	(void)slot;
 	if (err)
 		return err;
 	kernel_enter();
-	state_of(slot)->mapped = false;
+	model.mapped = false;
 	kernel_leave();
 	return 0;
 }
 
+/* Of a slot that the VM lacks, or has elsewhere, it makes one. */
 static int slot_log(void *tracker, struct tide_slot *slot, bool on)
 {
-	int err = failure(&model.fail_log);
-
 	(void)tracker;
-	if (err)
-		return err;
+	(void)slot;
 	kernel_enter();
-	log_switch(state_of(slot), on);
+	model.mapped = true;
+	log_switch(on);
 	kernel_leave();
 	return 0;
 }
 
 static void collect_slot(struct tide_slot *slot)
 {
-	struct model_slot *state = state_of(slot);
 	uint64_t words[2] = { 0 }, count = tide_words(tide_slot_npages(slot));
 
 	if (model.space->ops->manual) {
 		for (uint64_t w = 0; w < count; w++)
-			words[w] = explore_load(&state->log[w], 8,
+			words[w] = explore_load(&model.log[w], 8,
 						__ATOMIC_RELAXED, "GET");
 		if (model.sparse) {
 			for (uint64_t w = 0; w < count; w++)
@@ -207,8 +222,8 @@ static void collect_slot(struct tide_slot *slot)
 	}
 	kernel_enter();
 	for (uint64_t w = 0; w < count; w++) {
-		words[w] = take_log(state, w, 0);
-		arm(state, w, words[w]);
+		words[w] = take_log(w, 0);
+		arm(w, words[w]);
 	}
 	kernel_leave();
 	tide_found_words(slot, words);
@@ -217,7 +232,7 @@ static void collect_slot(struct tide_slot *slot)
 static int collect(void *tracker, struct tide_slot *only)
 {
 	struct tide_slot *slot;
-	int err = failure(&model.fail_collect);
+	int err = told_failure(&model.fail_collect);
 
 	(void)tracker;
 	for (slot = tide_slot_first(model.space); slot;
@@ -232,24 +247,25 @@ static int collect(void *tracker, struct tide_slot *only)
 	return err;
 }
 
-/* On an error the bits are cleared all the same, and armed. */
+/* If it fails, it has cleared and armed nobody knows what: all pages. */
 static int rearm(void *tracker, struct tide_slot *slot, uint64_t first,
 		 uint64_t npages, const uint64_t *words)
 {
-	struct model_slot *state = state_of(slot);
+	int err = told_failure(&model.fail_rearm);
 
 	(void)tracker;
+	(void)slot;
 	kernel_enter();
 	for (uint64_t w = first / 64; w < tide_words(first + npages); w++) {
-		uint64_t bits = words[w - first / 64];
+		uint64_t bits = err ? ~0ull : words[w - first / 64];
 
 		if (!bits)
 			continue;
-		(void)take_log(state, w, ~bits);
-		arm(state, w, bits);
+		(void)take_log(w, ~bits);
+		arm(w, bits);
 	}
 	kernel_leave();
-	return failure(&model.fail_rearm);
+	return err;
 }
 
 /* Every vCPU leaves the guest, and what its buffer holds is logged. */
@@ -257,18 +273,13 @@ static bool sync_buffers(void *tracker)
 {
 	(void)tracker;
 	explore_touch(&model.destroyed, 1, false, __builtin_return_address(0));
-	explore_assert(!model.destroyed, "a tracker in use is not destroyed",
-		       EXPLORE_HERE);
 	if (!model.buffered)
 		return true;
 	kernel_enter();
-	for (uint32_t i = 0; i < MODEL_SLOTS; i++) {
-		for (uint32_t w = 0; w < 2; w++) {
-			if (model.slot[i].buffer[w])
-				set_log(&model.slot[i], w,
-					model.slot[i].buffer[w]);
-			model.slot[i].buffer[w] = 0;
-		}
+	for (uint32_t w = 0; w < 2; w++) {
+		if (model.buffer[w])
+			set_log(w, model.buffer[w]);
+		model.buffer[w] = 0;
 	}
 	kernel_leave();
 	return true;
@@ -283,14 +294,12 @@ static void destroy(void *tracker)
 
 static struct tide_tracker_ops ops;
 
-struct tide_slot_config model_slot_config(uint32_t slot, uint32_t flags)
+struct tide_slot_config model_slot_config(void)
 {
 	return (struct tide_slot_config){
-		.id = slot,
-		.flags = flags,
-		.first_gfn = GFN(slot),
+		.first_gfn = 0,
 		.npages = 1,
-		.host = (void *)(HOST * (slot + 1)),
+		.host = (void *)HOST,
 	};
 }
 
@@ -308,20 +317,18 @@ void model_attach(void)
 static void build(const void *how)
 {
 	const struct model_options *options = how;
+	struct tide_slot_config config = model_slot_config();
 
 	must(!tide_space_create(&model.space));
 	model.space->asymmetric = !options->symmetric;
 	model.buffered = options->buffered;
 	model.sparse = options->sparse;
 	tide_space_chunk_set(model.space, 64);
-	for (uint32_t i = 0; i < options->slots; i++) {
-		struct tide_slot_config config =
-			model_slot_config(i, i ? 0 : options->flags);
-
-		if (options->npages)
-			config.npages = options->npages;
+	config.flags = options->flags;
+	if (options->npages)
+		config.npages = options->npages;
+	if (!options->empty)
 		must(!tide_slot_add(model.space, &config));
-	}
 	ops = (struct tide_tracker_ops){
 		.kind = TIDE_TRACKER_KVM_GET,
 		.manual = options->manual,
@@ -362,9 +369,12 @@ void model_reset(const struct model_options *options)
 static int try_begin(uint32_t client)
 {
 	struct model_client *self = &model.client[client];
+	int err;
 
 	memset(self->is_fresh, 0, sizeof(self->is_fresh));
-	return tide_harvest_begin(self->client, &self->harvest);
+	err = tide_harvest_begin(self->client, &self->harvest);
+	self->errors += err != 0;
+	return err;
 }
 
 void model_begin(uint32_t client)
@@ -372,11 +382,9 @@ void model_begin(uint32_t client)
 	explore_assert(!try_begin(client), "begin succeeds", EXPLORE_HERE);
 }
 
-static void copy_page(struct model_client *self, uint32_t slot, uint32_t i)
+static uint64_t copy_of(uint32_t i)
 {
-	self->is_fresh[slot][i] = true;
-	self->fresh[slot][i] = explore_load(&model.slot[slot].memory[i], 8,
-					    __ATOMIC_RELAXED, "copy");
+	return explore_load(&model.memory[i], 8, __ATOMIC_RELAXED, "copy");
 }
 
 /* As tide_harvest_next. */
@@ -386,15 +394,18 @@ static int try_next(uint32_t client)
 	struct tide_extent extent;
 	int more = tide_harvest_next(self->harvest, &extent);
 
+	self->errors += more < 0;
 	if (more <= 0)
 		return more;
+	self->in_hand |= extent.host != NULL;
+	extent.first_gfn %= MODEL_MOVED_GFN;
 	for (uint32_t i = 0; i < MODEL_PAGES; i++) {
-		uint64_t first = extent.first_gfn % 1000;
-
-		if (page_of(i) < first || page_of(i) - first >= extent.npages)
+		if (page_of(i) < extent.first_gfn ||
+		    page_of(i) - extent.first_gfn >= extent.npages)
 			continue;
-		copy_page(self, extent.slot, i);
-		self->yields[extent.slot][i]++;
+		self->is_fresh[i] = true;
+		self->fresh[i] = extent.host ? copy_of(i) : MODEL_GONE;
+		self->yields[i]++;
 	}
 	return more;
 }
@@ -407,22 +418,30 @@ bool model_next(uint32_t client)
 	return more > 0;
 }
 
+/* It reads what it has in hand, for the last time. */
+static void let_go(struct model_client *self)
+{
+	if (self->in_hand && model.may_unmap)
+		(void)explore_plain_load(&model.mapping, 8, "copy");
+	self->in_hand = false;
+}
+
 void model_commit(uint32_t client)
 {
 	struct model_client *self = &model.client[client];
 
+	let_go(self);
 	explore_assert(!tide_harvest_commit(self->harvest), "commit succeeds",
 		       EXPLORE_HERE);
-	for (uint32_t slot = 0; slot < MODEL_SLOTS; slot++) {
-		for (uint32_t i = 0; i < MODEL_PAGES; i++) {
-			if (self->is_fresh[slot][i])
-				self->copy[slot][i] = self->fresh[slot][i];
-		}
+	for (uint32_t i = 0; i < MODEL_PAGES; i++) {
+		if (self->is_fresh[i])
+			self->copy[i] = self->fresh[i];
 	}
 }
 
 void model_abort(uint32_t client)
 {
+	let_go(&model.client[client]);
 	tide_harvest_abort(model.client[client].harvest);
 }
 
@@ -464,11 +483,7 @@ void model_open(uint32_t client, enum tide_start start)
 
 	explore_assert(!tide_client_open(model.space, "", start, &self->client),
 		       "open succeeds", EXPLORE_HERE);
-	self->copy[0][0] = ~0ull;
-	if (start == TIDE_START_CLEAN) {
-		copy_page(self, 0, 0);
-		self->copy[0][0] = self->fresh[0][0];
-	}
+	self->copy[0] = start == TIDE_START_CLEAN ? copy_of(0) : MODEL_GONE;
 }
 
 void model_close(uint32_t client)
@@ -479,23 +494,26 @@ void model_close(uint32_t client)
 
 static void check_copies(const struct model_client *client)
 {
-	for (uint32_t slot = 0; slot < MODEL_SLOTS; slot++) {
-		for (uint32_t i = 0; i < MODEL_PAGES; i++) {
-			uint64_t memory = model.slot[slot].memory[i];
+	bool gone = !tide_slot_find(model.space, 0);
 
-			explore_assert(client->copy[slot][i] == memory,
-				       "at rest the copy is what the page is",
-				       EXPLORE_HERE);
-			explore_assert(memory || model.may_invent ||
-					       !client->yields[slot][i],
-				       "what nobody wrote is not yielded",
-				       EXPLORE_HERE);
-		}
+	for (uint32_t i = 0; i < MODEL_PAGES; i++) {
+		uint64_t memory = model.memory[i], copy = client->copy[i];
+
+		explore_assert(copy == memory || model.missed ||
+				       (gone && copy == MODEL_GONE),
+			       "at rest the copy is what the page is",
+			       EXPLORE_HERE);
+		explore_assert(memory || model.may_invent || !client->yields[i],
+			       "what nobody wrote is not yielded",
+			       EXPLORE_HERE);
 	}
 }
 
 void model_at_rest(void)
 {
+	explore_assert(model.client[0].errors + model.client[1].errors ==
+			       model.failures,
+		       "each failure is told once", EXPLORE_HERE);
 	for (uint32_t i = 0; i < MODEL_CLIENTS; i++) {
 		if (!model.client[i].client)
 			continue;

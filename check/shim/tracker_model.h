@@ -26,16 +26,18 @@
 #include "space/tracker_ops.h"
 
 #define MODEL_CLIENTS 2
-#define MODEL_SLOTS 2
-/* Pages 0, 1 and 64 have contents: two in one word, and one in the next
- * word, which is the next chunk. */
+/* Pages 0, 2 and 64 have contents: two in one word, which are two extents, and
+ * one in the next word, which is the next chunk. */
 #define MODEL_PAGES 3
+#define MODEL_GONE UINT64_MAX
+/* The slot is at gfn 0, or there. */
+#define MODEL_MOVED_GFN 1000u
 
 struct model_options {
-	uint32_t slots;	  /* ids 0 to slots - 1, at gfn 1000 * id */
+	bool empty;	  /* without the slot, which is at gfn 0 */
 	uint32_t clients; /* opened clean */
-	uint32_t flags;	  /* of slot 0 */
-	uint64_t npages;  /* of each slot; 0: 1 */
+	uint32_t flags;	  /* of the slot */
+	uint64_t npages;  /* 0: 1 */
 	bool marks_only;  /* no tracker */
 	bool manual;	  /* GET copies, CLEAR re-arms */
 	bool sparse;	  /* manual, reporting bits and not the whole log */
@@ -45,27 +47,27 @@ struct model_options {
 	void (*then)(void); /* whatever else comes before the threads */
 };
 
-struct model_slot {
-	bool present, mapped, logged; /* in the VM; for the guest; its flag */
-	bool armed[MODEL_PAGES];
-	uint64_t log[2], buffer[2];   /* log: atomic */
-	uint64_t memory[MODEL_PAGES]; /* atomic */
-};
-
 struct model_client {
 	struct tide_client *client;
 	struct tide_harvest *harvest;
 	/* What the client holds, and what it is about to hold. */
-	uint64_t copy[MODEL_SLOTS][MODEL_PAGES];
-	uint64_t fresh[MODEL_SLOTS][MODEL_PAGES];
-	bool is_fresh[MODEL_SLOTS][MODEL_PAGES];
-	uint32_t yields[MODEL_SLOTS][MODEL_PAGES];
+	uint64_t copy[MODEL_PAGES]; /* MODEL_GONE: it was told so */
+	uint64_t fresh[MODEL_PAGES];
+	bool is_fresh[MODEL_PAGES];
+	uint32_t yields[MODEL_PAGES];
+	bool in_hand;	 /* it may read the slot's memory */
+	uint32_t errors; /* that it was told */
 };
 
 struct model {
 	struct tide_space *space;
 	struct explore_mutex mmu_lock;
-	struct model_slot slot[MODEL_SLOTS];
+	/* The slot in the VM; under the mmu_lock, but for GET's reading. */
+	bool mapped, logged; /* for the guest; its flag */
+	bool armed[MODEL_PAGES];
+	uint64_t log[2], buffer[2]; /* log: atomic */
+	/* What lies in the pages; atomic. */
+	uint64_t memory[MODEL_PAGES];
 	struct model_client client[MODEL_CLIENTS];
 	bool buffered, sparse, destroyed;
 	/* The guest writes only while that is logged; what it writes otherwise
@@ -73,8 +75,18 @@ struct model {
 	bool only_logged;
 	/* Pages that nobody wrote may be yielded. */
 	bool may_invent;
-	/* The next call fails with that: a negative errno, or 0. */
-	int fail_rearm, fail_collect, fail_log, fail_remove, fail_park;
+	/* A mark came too late or too early to find the slot; set by who made
+	 * it. */
+	bool missed;
+	uint64_t said; /* one thread tells another; atomic */
+	/* Copying reads this, too, which is written when the slot's memory is
+	 * unmapped. */
+	bool may_unmap;
+	uint64_t mapping;
+	/* The next call fails with that: a negative errno, or 0.  What of them
+	 * a client must be told is counted. */
+	uint32_t failures;
+	int fail_rearm, fail_collect, fail_remove, fail_park, fail_move;
 };
 
 extern struct model model;
@@ -83,14 +95,13 @@ extern struct model model;
 void model_reset(const struct model_options *options);
 /* The tracker, of a space that has only marks. */
 void model_attach(void);
-struct tide_slot_config model_slot_config(uint32_t slot, uint32_t flags);
+struct tide_slot_config model_slot_config(void);
 
-/* A program's init that begins with slot 0 and what else is said. */
+/* A program's init. */
 #define MODEL_SETUP(name, ...)                                           \
 	static void name(void)                                           \
 	{                                                                \
-		static const struct model_options how = { .slots = 1,    \
-							  __VA_ARGS__ }; \
+		static const struct model_options how = { __VA_ARGS__ }; \
                                                                          \
 		model_reset(&how);                                       \
 	}
@@ -102,11 +113,13 @@ struct tide_slot_config model_slot_config(uint32_t slot, uint32_t flags);
 	.thread = { __VA_ARGS__ }
 
 /* A guest's store.  Return: the guest could reach the page. */
-bool model_guest_write(uint32_t slot, uint64_t page, uint64_t value);
+bool model_guest_write(uint64_t page, uint64_t value);
 /* A device's, or an emulated one, that the kernel does not see: memory, then
- * its mark.  Return: tide_mark's. */
-int model_device_write(uint32_t slot, uint64_t page, uint64_t value);
-void model_store(uint32_t slot, uint64_t page, uint64_t value);
+ * its mark.  Return: tide_mark's, and if not 0 the model's missed is set. */
+int model_device_write(uint64_t page, uint64_t value);
+/* The slot's memory goes. */
+void model_unmap(void);
+void model_store(uint64_t page, uint64_t value);
 
 /* One client's harvest, step by step, or as a whole.  next returns whether
  * there was an extent, and makes fresh copies of its pages. */
@@ -121,14 +134,14 @@ void model_rest(uint32_t client);
 /* The same, but if begin or next fails the harvest is aborted. */
 void model_try_harvest(uint32_t client);
 void model_try_rest(uint32_t client);
-/* The client, opened in a thread.  If it starts clean it reads page 0 of slot 0
- * then; else it holds nothing. */
+/* The client, opened in a thread.  If it starts clean it reads page 0 then;
+ * else it holds nothing. */
 void model_open(uint32_t client, enum tide_start start);
 void model_close(uint32_t client);
 
 /* In a program's final: every client harvests once more, and then its copies
- * are what the pages are.  Pages that nobody wrote were not yielded, and a
- * second harvest yields nothing. */
+ * are what the pages are, or it was told that the pages are gone.  Pages that
+ * nobody wrote were not yielded, and a second harvest yields nothing. */
 void model_at_rest(void);
 
 #endif
