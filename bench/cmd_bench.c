@@ -37,6 +37,9 @@ static const struct bench benches[] = {
 	{ "mark", "mark-clean-ratio mark-dirty-ratio", bench_mark },
 	{ "empty", "empty-harvest-ratio", bench_empty },
 	{ "wp", "wp-ratio-1 wp-ratio-10 wp-ratio-100", bench_wp },
+	{ "rollback",
+	  "rollback-ratio rollback-speedup rollback-p50-us rollback-p99-us",
+	  bench_rollback },
 	{ "harvest",
 	  "harvest-ratio-1 harvest-ratio-10 harvest-ratio-100 "
 	  "harvest-ratio-1-kvm-get harvest-ratio-10-kvm-get "

@@ -10,6 +10,7 @@
 
 #include <tidemark/backing.h>
 #include <tidemark/base.h>
+#include <tidemark/checkpoint.h>
 #include <tidemark/client.h>
 #include <tidemark/mark.h>
 #include <tidemark/migrate.h>

@@ -94,7 +94,7 @@ manual() {
 	done
 }
 
-echo 1..15
+echo 1..19
 claim "the library installs" install_it
 
 library=$(find "$stage" -name 'libtidemark.so')
@@ -107,7 +107,7 @@ claim "manual pages install under every name" manual
 claim "every header compiles alone as C11" headers "${CC:-cc}" -x c -std=c11
 claim "every header compiles alone as C++17" \
 	headers "${CXX:-c++}" -x c++ -std=c++17
-for example in vmm_client emulator; do
+for example in vmm_client emulator fuzz_loop; do
 	claim "$example compiles as C11" \
 		compile "${CC:-cc}" "$example" "$example-c11" -x c -std=c11
 	claim "$example compiles as C++17" compile "${CXX:-c++}" "$example" \
@@ -116,6 +116,8 @@ done
 for language in c11 cxx17; do
 	claim "the $language client keeps its copy equal" \
 		"$stage/vmm_client-$language"
+	claim "the $language fuzzer takes its target back" \
+		"$stage/fuzz_loop-$language"
 	for tracker in soft-bitmap soft-ring; do
 		claim "the $language emulator is right with $tracker" \
 			emulates "emulator-$language" "$tracker"
