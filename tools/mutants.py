@@ -246,6 +246,7 @@ class Program:
     def __init__(self, name, link):
         self.name, self.link = name, link
         self.objects = {}  # object -> (source, command)
+        self.archives = collections.defaultdict(list)  # all their objects
         self.covers = set()
         self.all = []  # every object that is ours, explored or not
         self.fast, self.slow = [], []
@@ -301,6 +302,9 @@ class Build:
     def add_object(self, program, entry):
         program.all.append(os.path.relpath(self.folder / entry["output"],
                                            self.tree))
+        if entry["output"] not in program.link:
+            program.archives[entry["output"].split(".p/")[0]].append(
+                entry["output"])
         source = os.path.relpath(self.folder / entry["file"], self.tree)
         command = shlex.split(entry["command"])
         subject = source.startswith("src/") and "-fsanitize=thread" in command
@@ -370,7 +374,7 @@ class Build:
             (folder / path).write_text(text, encoding="utf-8")
 
     def run(self, executable, name, seconds, more=()):
-        """Returns [what came of it, seconds, output].  The same executable
+        """Returns [what came of it, seconds, places].  The same executable
         does the same again, so it is run once, even in another call of this
         tool; only for a time-out there may be another reason."""
         key = self.digest(executable.digest, name, *more)
@@ -385,11 +389,15 @@ class Build:
                                   timeout=seconds)
         except subprocess.TimeoutExpired:
             return ["timeout", time.monotonic() - begin, ""]
-        self.memo[key] = [outcome(done), time.monotonic() - begin, done.stdout]
+        came_by = re.findall(r"^# came by (.*)$", done.stdout, re.MULTILINE)
+        self.memo[key] = [outcome(done), time.monotonic() - begin,
+                          " ".join(came_by)]
         return self.memo[key]
 
     def save(self):
-        self.memo_path.write_text(json.dumps(self.memo), encoding="utf-8")
+        part = self.memo_path.with_suffix(".part")
+        part.write_text(json.dumps(dict(self.memo)), encoding="utf-8")
+        part.rename(self.memo_path)
 
 
 class Executable:
@@ -408,7 +416,7 @@ class Executable:
             self.objects[into] = (folder / f"{key}.o", [*words, "-c",
                                                         str(path)])
         self.digest = build.digest(
-            *program.link, *sorted(str(ours.name) for ours, _
+            "whole archives", *program.link, *sorted(str(ours.name) for ours, _
                                    in self.objects.values()),
             paths=program.all)
 
@@ -429,16 +437,23 @@ class Executable:
         words = [str(self.objects[word][0]) if word in self.objects else word
                  for word in link]
         words[words.index("-o") + 1] = str(self.path)
-        first = next(at for at, word in enumerate(link)
-                     if word.endswith(".o"))
-        words[first + 1:first + 1] = [
-            *(str(ours) for into, (ours, _) in self.objects.items()
-              if into not in link),
-            "-Wl,--wrap=tide_lock_release", "-Wl,--wrap=tide_lock_wait",
-            "-Wl,--wrap=explore"]
-        # In the libraries' group, which it calls back into.
-        last = max(at for at, word in enumerate(words) if word.endswith(".a"))
-        words.insert(last + 1, self.build.library)
+        for archive, members in self.program.archives.items():
+            if not self.objects.keys() & set(members):
+                continue
+            # With every member, so that the linker takes the same ones: a
+            # program may have a model of some.
+            ours = self.folder / f"{self.program.name}-{words.index(archive)}.a"
+            ours.unlink(missing_ok=True)
+            self.build.output(["ar", "rcsDT", str(ours), *(
+                str(self.objects[into][0] if into in self.objects
+                    else self.build.folder / into)
+                for into in members)])
+            words[words.index(archive)] = str(ours)
+        first = next(at for at, word in enumerate(words)
+                     if word.endswith(".a"))
+        words[first:first] = [
+            self.build.library, "-Wl,--wrap=tide_lock_release",
+            "-Wl,--wrap=tide_lock_wait", "-Wl,--wrap=explore"]
         self.build.output(words)
 
 
@@ -555,7 +570,7 @@ class Campaign:
     def survey_one(self, what):
         program, executable, name, slow = what
         # Some executions of a slow program show nearly all its places.
-        result, seconds, said = self.build.run(
+        result, seconds, places = self.build.run(
             executable, name, self.options.seconds * SLOWER,
             ["--random=3000"] if slow else [])
         if result != "passed":
@@ -563,9 +578,7 @@ class Campaign:
                 self.errors.append(f"{program.name} {name}: {result} without "
                                    "a mutant, so it is not counted")
             return
-        came_by = re.search(r"^# came by((?: \d+)+)$", said, re.MULTILINE)
-        places = set(map(int, came_by.group(1).split())) if came_by else set()
-        self.reached[program.name, name] = (places,
+        self.reached[program.name, name] = (set(map(int, places.split())),
                                             seconds + 1e6 * slow)
 
     def candidates(self, mutant):
@@ -600,7 +613,7 @@ class Campaign:
                     executables[program.name] = Executable(
                         self.build, program, texts, folder)
                 slow = name in program.slow
-                result, seconds, said = self.build.run(
+                result, seconds, _ = self.build.run(
                     executables[program.name], name,
                     self.options.seconds * (SLOWER if slow else 1))
                 mutant.runs.append((program.name, name, result))
@@ -661,6 +674,8 @@ class Campaign:
             self.try_out(mutant)
             with self.lock:
                 done += 1
+                if done % 10 == 0:
+                    self.build.save()
                 self.say(f"{done}/{len(mutants)} {result_of(mutant)}: "
                          f"{mutant.key}")
 
