@@ -37,6 +37,7 @@
 static struct tide_mmu *mmu;
 static struct mmu_vcpu *vcpu[2];
 static uint64_t *page, *other; /* of the slot; of the one that comes next */
+static uint64_t npages;	       /* of each */
 static uint64_t copy;
 
 enum mapped {
@@ -50,8 +51,14 @@ struct how {
 	bool absent; /* no slot yet */
 	bool logged;
 	bool initially_set;
+	bool large;	    /* two pages, which a large leaf can map */
+	bool walks;	    /* the page is vCPU 0's table; not mapped */
 	enum mapped mapped; /* by vCPU 0 */
 };
+
+/* Sv39, four pages from gfn 0 on: valid, to read, write and execute; A is not
+ * set, and the first access has to set it. */
+#define TABLE_ENTRY 15u
 
 static void must(bool done)
 {
@@ -64,7 +71,7 @@ static int set_slot(uint64_t gfn, const uint64_t *memory, uint32_t flags)
 	const struct mmu_region region = {
 		.flags = flags,
 		.gpa = gfn << TIDE_PAGE_SHIFT,
-		.memory_bytes = memory ? TIDE_PAGE_SIZE : 0,
+		.memory_bytes = memory ? npages * TIDE_PAGE_SIZE : 0,
 		.host = (uintptr_t)memory,
 	};
 
@@ -103,7 +110,8 @@ static void build(const void *opaque)
 	const struct how *how = opaque;
 	const struct tide_mmu_config config = { 0 };
 
-	page = arena_aligned_alloc(TIDE_PAGE_SIZE, TIDE_PAGE_SIZE);
+	npages = how->large ? 2 : 1;
+	page = arena_aligned_alloc(TIDE_PAGE_SIZE, npages * TIDE_PAGE_SIZE);
 	other = arena_aligned_alloc(TIDE_PAGE_SIZE, TIDE_PAGE_SIZE);
 	must(!tide_mmu_create(&config, &mmu));
 	if (how->initially_set)
@@ -116,7 +124,14 @@ static void build(const void *opaque)
 		vcpu[i] = mmu_vcpu_of(public);
 	}
 	must(!set_slot(0, page, how->logged ? MMU_REGION_LOG : 0));
-	use_page(how->mapped);
+	if (how->walks) {
+		const struct tide_paging paging = { .mode = TIDE_PAGING_SV39 };
+
+		*page = TABLE_ENTRY;
+		must(!tide_vcpu_set_paging(&vcpu[0]->public, &paging));
+	} else {
+		use_page(how->mapped);
+	}
 	if (how->absent)
 		must(!set_slot(0, NULL, 0));
 }
@@ -125,7 +140,7 @@ static void setup(const struct how *how)
 {
 	arena_reset(build, how);
 	rcu_model_init();
-	copy = 0;
+	copy = *page;
 }
 
 #define SETUP(name, ...)                                   \
@@ -142,6 +157,10 @@ SETUP(written, { .mapped = BY_WRITE })
 SETUP(in_tlb, { .mapped = IN_TLB })
 SETUP(logged, { .logged = true, .mapped = BY_READ })
 SETUP(logged_not_mapped, { .logged = true })
+SETUP(large, { .large = true, .mapped = IN_TLB })
+SETUP(large_logged, { .large = true, .logged = true, .mapped = IN_TLB })
+SETUP(a_table, { .walks = true })
+SETUP(a_logged_table, { .walks = true, .logged = true })
 SETUP(to_be_set, { .initially_set = true, .mapped = BY_WRITE })
 
 /* Threads that write. */
@@ -213,6 +232,35 @@ static void emulate(void)
 
 	explore_assert(!err || err == -EFAULT, "written, or no memory",
 		       EXPLORE_HERE);
+}
+
+/* Changes nothing. */
+static void walk(void)
+{
+	uint64_t gpa;
+	int ret = tide_vcpu_translate(&vcpu[0]->public, 8, TIDE_ACCESS_READ,
+				      &gpa);
+
+	explore_assert(ret == TIDE_EXIT_GUEST_FAULT || ret == TIDE_EXIT_MMIO ||
+			       (!ret && gpa == 8),
+		       "where it was, or no memory", EXPLORE_HERE);
+}
+
+/* Sets A in the table's entry, which is the guest's own page here. */
+static void walk_and_read(void)
+{
+	uint64_t value;
+	int ret;
+
+	explore_assert(!tide_vcpu_enter(&vcpu[0]->public), "enters",
+		       EXPLORE_HERE);
+	ret = tide_vcpu_load(&vcpu[0]->public, 8, 8, &value);
+	explore_assert(ret == TIDE_EXIT_GUEST_FAULT || ret == TIDE_EXIT_MMIO ||
+			       (!ret && !value),
+		       "read, or no memory", EXPLORE_HERE);
+	if (!ret)
+		explore_assert(!tide_vcpu_exit(&vcpu[0]->public), "exits",
+			       EXPLORE_HERE);
 }
 
 /* Threads that change the slot. */
@@ -386,6 +434,11 @@ int main(int argc, char **argv)
 		{ PROGRAM("delete-and-emulated-write", logged, gone, emulate,
 			  delete),
 		  .executions = 8 },
+		{ PROGRAM("delete-and-walk", a_table, gone, walk, delete),
+		  .executions = 8 },
+		{ PROGRAM("delete-and-walk-that-sets-a", a_table, gone,
+			  walk_and_read, delete),
+		  .executions = 210 },
 		{ PROGRAM("delete-and-get", logged, gone, harvest_if_there,
 			  delete),
 		  .executions = 2 },
@@ -413,6 +466,18 @@ int main(int argc, char **argv)
 		{ PROGRAM("move-and-emulated-write", logged, moved, emulate,
 			  move_and_harvest),
 		  .executions = 9 },
+		{ PROGRAM("move-and-walk-that-sets-a", a_logged_table, moved,
+			  walk_and_read, move_and_harvest),
+		  .executions = 360 },
+		{ PROGRAM("log-on-and-walk-that-sets-a", a_table, nothing_lost,
+			  walk_and_read, log_on),
+		  .executions = 368 },
+		{ PROGRAM("log-on-and-large-leaf", large, nothing_lost,
+			  write_on, log_on),
+		  .executions = 17 },
+		{ PROGRAM("log-off-and-on-and-large-leaf", large_logged,
+			  nothing_lost, write_on, log_off_and_on),
+		  .executions = 1344 },
 		{ PROGRAM("log-on-and-fault", not_mapped, nothing_lost, write_0,
 			  log_on),
 		  .executions = 476 },
