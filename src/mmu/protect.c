@@ -16,7 +16,9 @@
 #include "base/rcu.h"
 #include "mmu/mmu_internal.h"
 
+#ifndef YIELD_BLOCKS /* a checking build has fewer */
 #define YIELD_BLOCKS 32u
+#endif
 
 static void protect_for_log(const struct rmap_head *head)
 {
