@@ -86,6 +86,11 @@ SETUP(in_tlb_by_ring, { .vcpus = 2,
 			.mapped = SETUP_WRITTEN,
 			.in_guest = true,
 			.ring_bytes = TIDE_PAGE_SIZE })
+SETUP(in_tlb_by_both, { .vcpus = 2,
+			.mapped = SETUP_WRITTEN,
+			.in_guest = true,
+			.ring_bytes = TIDE_PAGE_SIZE,
+			.ring_with_bitmap = true })
 
 /* Writers. */
 
@@ -183,7 +188,8 @@ static void only_reset(void)
 /*
  * A RESET has protected the page, and its flush has failed: no entry is left
  * that names the page, and the vCPU can still write.  Who was told so takes
- * every page for dirty, and reads it after the next call that succeeds.
+ * every page for dirty, and reads it after the next call that succeeds, be it
+ * GET, CLEAR or RESET (tidemark/mmu.h).
  */
 static void ignore_entry(void *opaque, uint32_t name, uint64_t offset)
 {
@@ -202,7 +208,7 @@ static void protect_entry(void *opaque, uint32_t name, uint64_t offset,
 
 static void reset_has_failed(void)
 {
-	in_tlb_by_ring();
+	in_tlb_by_both();
 	(void)mmu_collect_dirty_rings(mmu, ignore_entry, NULL);
 	(void)tide_ring_reset(&vcpu[0]->ring, 1, protect_entry, NULL);
 	/* Relaxed: nothing runs. */
@@ -212,10 +218,33 @@ static void reset_has_failed(void)
 				       memory_order_relaxed);
 }
 
+static void copy_all(void)
+{
+	copy[0] = explore_load(page[0], 8, __ATOMIC_RELAXED, EXPLORE_HERE);
+}
+
 static void reset_and_copy_all(void)
 {
 	only_reset();
-	copy[0] = explore_load(page[0], 8, __ATOMIC_RELAXED, EXPLORE_HERE);
+	copy_all();
+}
+
+static void get_and_copy_all(void)
+{
+	uint64_t word;
+
+	explore_assert(!mmu_get_dirty_log(mmu, 0, &word) && !word,
+		       "no page is dirty by the bitmap", EXPLORE_HERE);
+	copy_all();
+}
+
+static void clear_and_copy_all(void)
+{
+	const uint64_t word = 1;
+
+	explore_assert(!mmu_clear_dirty_log(mmu, 0, 0, 1, &word),
+		       "CLEAR of a page that is clean", EXPLORE_HERE);
+	copy_all();
 }
 
 /*
@@ -454,6 +483,10 @@ static const struct litmus all[] = {
 	      harvest_and_copy, only_reset),
 	TWO("owed-and-reset", 3, reset_has_failed, write_by_tlb,
 	    reset_and_copy_all),
+	TWO("owed-and-get", 3, reset_has_failed, write_by_tlb,
+	    get_and_copy_all),
+	TWO("owed-and-clear", 3, reset_has_failed, write_by_tlb,
+	    clear_and_copy_all),
 	TWO("safe-point-and-get", 17, in_tlb, write_past_safe_point,
 	    harvest_and_copy),
 	TWO("safe-point-and-ring", 17, in_tlb_by_ring, write_past_safe_point,
