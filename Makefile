@@ -101,6 +101,25 @@ test-tsan: ## the concurrent tests under ThreadSanitizer
 	done
 	@$(SUMMARY) tsan=build-tsan/meson-logs/testlog.json
 
+# For another processor, with what the suites of this one have no part in.
+.PHONY: build-arm64 build-riscv64
+build-arm64: ## build for arm64
+build-riscv64: ## build for RISC-V
+build-arm64 build-riscv64: build-%:
+	@$(NEED) cross
+	@scripts/sysroot $* build-sysroot-$*
+	@$(call configure,$@,--cross-file build-sysroot-$*/sysroot.ini \
+		--cross-file cross/$*.ini)
+	@ninja -C $@ --quiet all $(TESTS)
+
+.PHONY: test-arm64 test-riscv64
+test-arm64: ## the tests for arm64, under qemu-user
+test-riscv64: ## the tests for RISC-V, under qemu-user
+test-arm64 test-riscv64: test-%: build-%
+	@rm -f build-$*/meson-logs/testlog.json
+	@$(MESON_TEST) -C build-$* --timeout-multiplier 8 $(TEST_ARGS) || :
+	@$(SUMMARY) $*=build-$*/meson-logs/testlog.json
+
 comma = ,
 ASAN = detect_stack_use_after_return=1:strict_string_checks=1
 UBSAN = halt_on_error=1:print_stacktrace=1
@@ -200,9 +219,9 @@ lint-clang: build-clang
 .PHONY: clean
 clean: ## remove every build directory
 	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-clang \
-		build-gcc build-ci
+		build-gcc build-ci build-arm64 build-riscv64 build-sysroot-*
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | \
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | \
 		expand -t 16
