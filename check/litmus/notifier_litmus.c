@@ -115,13 +115,11 @@ void backing_put(struct tide_backing *backing, uint64_t pfn)
 	(void)pfn;
 }
 
-/* Only asked for where the guest has page tables. */
 bool backing_pin(struct tide_backing *backing, uint64_t at, uint64_t pfn)
 {
 	(void)backing;
-	(void)at;
-	(void)pfn;
-	return false;
+	return where_is((uint32_t)((at - HOST) >> TIDE_PAGE_SHIFT)) ==
+	       number_of(pfn);
 }
 
 void backing_page_dirty(struct tide_backing *backing, uint64_t pfn)
@@ -181,7 +179,11 @@ struct how {
 	bool in_tlb; /* so, and in guest mode */
 	bool owed;   /* so, but the entry is gone, and was not flushed */
 	bool logged;
+	bool table; /* page 0 is vCPU 0's, and leads to page 1 */
 };
+
+/* Sv39: valid, to read, write and execute, A and D; from gfn 0 on. */
+#define TABLE_ENTRY 207u
 
 static void must(bool done)
 {
@@ -215,8 +217,16 @@ static void unmap(uint32_t page)
  * events more. */
 static void use_pages(const struct how *how)
 {
+	uint32_t first = how->table;
+
+	if (how->table) {
+		const struct tide_paging paging = { .mode = TIDE_PAGING_SV39 };
+
+		*frame[0] = TABLE_ENTRY;
+		must(!tide_vcpu_set_paging(&vcpu[0]->public, &paging));
+	}
 	must(!tide_vcpu_enter(&vcpu[0]->public));
-	for (uint32_t i = how->npages; i-- > 0;) {
+	for (uint32_t i = how->npages; i-- > first;) {
 		uint64_t at = i * TIDE_PAGE_SIZE, value;
 
 		must(how->read
@@ -227,7 +237,7 @@ static void use_pages(const struct how *how)
 		must(!tide_vcpu_exit(&vcpu[0]->public));
 	else /* thread 0's */
 		atomic_store_explicit(&vcpu[0]->owner, 1, memory_order_relaxed);
-	for (uint32_t i = 0; i < how->npages && (how->owed || !how->mapped);
+	for (uint32_t i = first; i < how->npages && (how->owed || !how->mapped);
 	     i++)
 		unmap(i);
 	if (!how->mapped)
@@ -235,6 +245,10 @@ static void use_pages(const struct how *how)
 	if (how->owed)
 		atomic_store_explicit(&mmu->flush_failed, 1,
 				      memory_order_relaxed);
+	/* Written to so often that the next time its shadow is given up: to
+	 * drop the entries of a whole page one by one is too long. */
+	if (how->table)
+		vcpu[0]->root->flood = 1000;
 }
 
 static void build(const void *opaque)
@@ -326,6 +340,22 @@ static void logged(void)
 	static const struct how how = { .npages = 1,
 					.mapped = true,
 					.logged = true };
+
+	setup(&how);
+}
+
+static void a_table(void)
+{
+	static const struct how how = { .npages = 2, .table = true };
+
+	setup(&how);
+}
+
+static void a_table_in_tlb(void)
+{
+	static const struct how how = {
+		.npages = 2, .table = true, .mapped = true, .in_tlb = true
+	};
 
 	setup(&how);
 }
@@ -426,6 +456,48 @@ static void discard(void)
 	tide_lock_release(&host.lock);
 }
 
+/* Page 1 by way of the table; no more, once that is gone. */
+static bool store_by_table(uint64_t value)
+{
+	int ret = tide_vcpu_store(&vcpu[0]->public, TIDE_PAGE_SIZE, 8, value);
+
+	explore_assert(!ret || ret == TIDE_EXIT_GUEST_FAULT,
+		       "written, or no such page", EXPLORE_HERE);
+	return !ret;
+}
+
+static void write_by_table(void)
+{
+	explore_assert(!tide_vcpu_enter(&vcpu[0]->public), "enters",
+		       EXPLORE_HERE);
+	if (store_by_table(1))
+		explore_assert(!tide_vcpu_exit(&vcpu[0]->public), "exits",
+			       EXPLORE_HERE);
+}
+
+static void write_on_by_table(void)
+{
+	must(store_by_table(1));
+	explore_assert(!tide_vcpu_safe_point(&vcpu[0]->public), "goes on",
+		       EXPLORE_HERE);
+	if (store_by_table(2))
+		explore_assert(!tide_vcpu_exit(&vcpu[0]->public), "exits",
+			       EXPLORE_HERE);
+}
+
+/* All zero, so that it leads nowhere: who knows that, like this thread, can do
+ * with page 1 what he likes.  A walk may read the old frame a little longer. */
+static void discard_table(void)
+{
+	tide_lock_acquire(&host.lock);
+	start(0, 1);
+	explore_store(&frame_of[0], 8, PAGES, __ATOMIC_RELEASE, EXPLORE_HERE);
+	host.notifier->written(host.notified, HOST, 1);
+	end(0, 1);
+	tide_lock_release(&host.lock);
+	explore_plain_store(frame[1], 8, POISON, EXPLORE_HERE);
+}
+
 static void copy_page(void *opaque, uint64_t word, uint64_t bits)
 {
 	(void)opaque;
@@ -523,6 +595,16 @@ static void nothing_lost(void)
 	(void)settled(0);
 }
 
+static void led_nowhere(void)
+{
+	struct spte_walk walk;
+
+	explore_assert(!mmu_walk(vcpu[0], TIDE_PAGE_SIZE, &walk),
+		       "no mapping of a table that is gone", EXPLORE_HERE);
+	explore_assert(*frame[1] == POISON, "not written any more",
+		       EXPLORE_HERE);
+}
+
 static void nothing_mapped(void)
 {
 	struct spte_walk walk;
@@ -573,6 +655,12 @@ int main(int argc, char **argv)
 		{ PROGRAM("discard-and-get", logged, nothing_lost, harvest,
 			  discard),
 		  .executions = 12 },
+		{ PROGRAM("discard-table-and-fault", a_table, led_nowhere,
+			  write_by_table, discard_table),
+		  .executions = 112 },
+		{ PROGRAM("discard-table-and-write-on", a_table_in_tlb,
+			  led_nowhere, write_on_by_table, discard_table),
+		  .executions = 9 },
 		{ PROGRAM("move-and-delete-slot", mapped, nothing_mapped,
 			  delete_slot, move),
 		  .executions = 5 },
