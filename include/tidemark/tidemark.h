@@ -16,6 +16,7 @@
 #include <tidemark/migrate.h>
 #include <tidemark/mmu.h>
 #include <tidemark/probe.h>
+#include <tidemark/process.h>
 #include <tidemark/space.h>
 #include <tidemark/tracker.h>
 #include <tidemark/vcpu.h>

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tidemark/process.h - another process's memory as a space
+ *
+ * Attaching stops one thread of the target for a fraction of a millisecond, in
+ * which it makes one system call, userfaultfd(2), whose result moves to the
+ * caller and is closed there.  Everything else happens from outside, while the
+ * target runs.  Its writable mappings become slots: the first gfn is the
+ * address divided by the page size, and host is the address, which means
+ * nothing in this process.
+ *
+ * The target keeps nothing: when the caller ends, by any death, the kernel
+ * takes the registrations away.  A helper process does what has to be done in
+ * the target, so that the death of the caller in the middle of it does no harm
+ * either.
+ *
+ * What it does not do: it follows no fork (the child is another process), and
+ * does not see writes by another process to memory that both share.
+ *
+ * Threads.  Calls on one process are serialised by the caller; harvests of its
+ * space by their own rules.  attach forks, and waits for its child.
+ *
+ * Errors.  0 or a count, or a negative errno value; attach says why in words.
+ * x86-64 only; elsewhere -EOPNOTSUPP.
+ *
+ * Manual: tide_process_attach(3).
+ */
+#ifndef TIDEMARK_PROCESS_H
+#define TIDEMARK_PROCESS_H
+
+#include <sys/types.h>
+
+#include <tidemark/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct tide_process; /* opaque */
+struct tide_space;
+
+struct tide_mapping {
+	uint32_t slot;	     /* its id in the space */
+	uint64_t start, end; /* addresses */
+	int shared;
+	char name[64]; /* the file's or the kernel's; its end, if longer; "" */
+};
+
+struct tide_process_stats {
+	uint64_t stopped_ns; /* that attach held a thread of the target */
+	uint64_t arm_ns;     /* from then until everything was armed */
+	uint64_t updates;    /* times that mappings were found changed */
+};
+
+/**
+ * tide_process_attach() - track what the process @pid writes
+ * @why: of @size bytes: if it fails, why, in one line; may be NULL
+ *
+ * Every page is clean for clients that are opened afterwards with
+ * TIDE_START_CLEAN.
+ *
+ * Return: 0; -ESRCH: there is no such process; -EPERM: it may not be done by
+ * the caller, or the target's seccomp filter forbids the call; -EBUSY: it is
+ * being traced, or its memory is registered with a userfaultfd already;
+ * -EINVAL: it is this process; -EOPNOTSUPP: a 32-bit process, a kernel thread,
+ * or the kernel cannot; -ETIMEDOUT: no thread of it could be stopped; -ENOMEM.
+ */
+TIDE_API TIDE_MUST_CHECK int tide_process_attach(pid_t pid,
+						 struct tide_process **ret,
+						 char *why, size_t size);
+
+/** tide_process_space() - its mappings as slots, with a tracker attached; the
+ * process's until detach.  Clients are closed before that. */
+TIDE_API struct tide_space *tide_process_space(struct tide_process *process);
+
+/**
+ * tide_process_update() - look at the target's mappings again
+ *
+ * New mappings become slots, all of whose pages are dirty; those that are gone
+ * are removed; one that has changed its size is both, as far as it has changed.
+ * Before a harvest.
+ *
+ * Return: how many slots have come or gone; -ESRCH: the process has ended; or
+ * the tracker's error.
+ */
+TIDE_API int tide_process_update(struct tide_process *process);
+
+/** tide_process_mapping() - slot number @index, in no order.  Return: 0;
+ * -ENOENT: there are no more. */
+TIDE_API TIDE_MUST_CHECK int
+tide_process_mapping(const struct tide_process *process, uint32_t index,
+		     struct tide_mapping *ret);
+
+TIDE_API void tide_process_stats_get(const struct tide_process *process,
+				     struct tide_process_stats *ret);
+
+/** tide_process_detach() - the target is as it was; NULL is fine */
+TIDE_API void tide_process_detach(struct tide_process *process);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
