@@ -5,11 +5,11 @@
  * Theory of operation
  * -------------------
  * The thread's registers are set to an instruction "syscall" that the target
- * has somewhere, it is stepped over that one instruction, and gets its registers
- * back.  A step ends in a signal's stop, so the kernel looks at the registers
- * again when the thread goes on: if they say that it was in a call that must be
- * restarted, it is.  For our own call they say that there is nothing to
- * restart.
+ * has somewhere, it is stepped over that one instruction, and gets its
+ * registers back.  A step ends in a signal's stop, so the kernel looks at the
+ * registers again when the thread goes on: if they say that it was in a call
+ * that must be restarted, it is.  For our own call they say that there is
+ * nothing to restart.
  *
  * A signal for the thread may come first.  Then the thread gets its own
  * registers and the signal, is stopped again, and all begins anew, so that a

@@ -7,8 +7,8 @@
  * Every writable mapping is a slot, whose gfns are its addresses by pages.
  * Mappings come, go, grow and shrink while the target runs, so the list is read
  * again before each harvest: a slot that is not covered by mappings of its kind
- * any more is removed, and what no slot covers becomes new ones.  A mapping that
- * was replaced by another of the same place and size is not seen here; the
+ * any more is removed, and what no slot covers becomes new ones.  A mapping
+ * that was replaced by another of the same place and size is not seen here; the
  * tracker's scan sees that it is not registered (wp.c).
  *
  * A client of our own keeps the tracker armed from attach to detach.
