@@ -17,8 +17,9 @@
  *         each of two sides, and a third thread that writes, pins or reads.
  *         References are counted, not named: a second holder does what the
  *         first does, so one or two are as good as any number.
- *         There is no MMU: who has a reference writes by it.  With mappings,
- *         and a notifier that drops them: notifier_litmus.c.
+ *         Most have no MMU: who has a reference writes by it.  Those that have
+ *         one are about what the two say to each other, with a vCPU or a
+ *         device that writes once; the notifier itself is notifier_litmus.c.
  */
 #include "litmus.h"
 
@@ -27,7 +28,9 @@
 
 #include "check/litmus/frame_calls.h"
 #include "check/shim/arena_model.h"
+#include "check/shim/rcu_model.h"
 #include "mmu/backing_internal.h"
+#include "mmu/mmu_internal.h"
 
 /* Here they are what they are called. */
 #undef memcpy
@@ -47,6 +50,11 @@ static uint64_t file[PAGES];
 /* What a thread has seen or done; each by one thread. */
 static uint64_t seen;
 static bool pinned, written;
+/* Of the programs that have an MMU: pages 0 and 1 are at gfn 0 and 1. */
+static struct tide_mmu *mmu;
+static struct mmu_vcpu *vcpu;
+static uint32_t is_over;
+static uint64_t mark; /* page 0's, where there is no MMU */
 
 static bool is_frame(const void *at)
 {
@@ -170,16 +178,14 @@ static void nothing(const void *how)
 }
 
 /* All absent, and frames [0, count) free. */
-static void setup(uint32_t count)
+static void make_backing(uint32_t count)
 {
-	arena_reset(nothing, NULL);
 	memset(&backing, 0, sizeof(backing));
 	memset(pages, 0, sizeof(pages));
 	memset(frames, 0, sizeof(frames));
 	for (uint32_t i = 0; i < FRAMES; i++)
 		memset(pool[i], 0, sizeof(uint64_t));
 	memset(file, 0, sizeof(file));
-	seen = pinned = written = 0;
 	backing.npages = PAGES;
 	backing.nframes = count;
 	backing.host = HOST;
@@ -191,6 +197,21 @@ static void setup(uint32_t count)
 		backing_frame_free(&backing, i);
 	if (tide_lock_init(&backing.lock, TIDE_RANK_BACKING))
 		abort();
+}
+
+static void begin(void)
+{
+	seen = mark = 0;
+	is_over = 0;
+	pinned = written = false;
+	rcu_model_init();
+}
+
+static void setup(uint32_t count)
+{
+	arena_reset(nothing, NULL);
+	make_backing(count);
+	begin();
 }
 
 static void must(bool good)
@@ -247,6 +268,90 @@ static void different_and_saved(void)
 	two_equal();
 	must(write_word(0, 3) && tide_backing_swap_out(&backing, 0, 2) == 2 &&
 	     read_word(0) == 3 && read_word(1) == 5);
+}
+
+/* With an MMU.  What is not in the arena is put back from here. */
+static struct {
+	struct tide_backing backing;
+	struct backing_page pages[PAGES];
+	struct backing_frame frames[FRAMES];
+	uint64_t pool[FRAMES], file[PAGES];
+} built;
+
+struct how {
+	bool saved;  /* the file has what the pages have */
+	bool shared; /* both are in one frame */
+	bool logged;
+};
+
+static void make_mmu(const struct how *how)
+{
+	const struct tide_mmu_config config = { .backing = &backing };
+	const struct mmu_region region = {
+		.flags = how->logged ? MMU_REGION_LOG : 0,
+		.memory_bytes = PAGES * TIDE_PAGE_SIZE,
+		.host = HOST,
+	};
+	struct tide_vcpu *public;
+	uint64_t value;
+
+	must(!tide_mmu_create(&config, &mmu) && !mmu_set_region(mmu, &region) &&
+	     !tide_vcpu_create(mmu, &public));
+	vcpu = mmu_vcpu_of(public);
+	must(!tide_vcpu_enter(public) &&
+	     !tide_vcpu_load(public, 0, 8, &value) && value == 5 &&
+	     !tide_vcpu_exit(public));
+}
+
+static void build(const void *opaque)
+{
+	const struct how *how = opaque;
+
+	make_backing(FRAMES);
+	must(write_word(0, 5) && write_word(1, 5));
+	must(!how->saved || (tide_backing_swap_out(&backing, 0, 2) == 2 &&
+			     read_word(0) == 5 && read_word(1) == 5));
+	must(!how->shared || tide_backing_merge(&backing, 0, PAGES) == 1);
+	make_mmu(how);
+	built.backing = backing;
+	memcpy(built.pages, pages, sizeof(pages));
+	memcpy(built.frames, frames, sizeof(frames));
+	memcpy(built.file, file, sizeof(file));
+	for (uint32_t i = 0; i < FRAMES; i++)
+		memcpy(&built.pool[i], pool[i], sizeof(uint64_t));
+}
+
+static void setup_mmu(const struct how *how)
+{
+	arena_reset(build, how);
+	backing = built.backing;
+	memcpy(pages, built.pages, sizeof(pages));
+	memcpy(frames, built.frames, sizeof(frames));
+	memcpy(file, built.file, sizeof(file));
+	for (uint32_t i = 0; i < FRAMES; i++)
+		memcpy(pool[i], &built.pool[i], sizeof(uint64_t));
+	begin();
+}
+
+static void mapped_and_saved(void)
+{
+	static const struct how how = { .saved = true };
+
+	setup_mmu(&how);
+}
+
+static void mapped_and_logged(void)
+{
+	static const struct how how = { .saved = true, .logged = true };
+
+	setup_mmu(&how);
+}
+
+static void mapped_and_shared(void)
+{
+	static const struct how how = { .shared = true };
+
+	setup_mmu(&how);
 }
 
 static void expect(uint32_t page, uint64_t value)
@@ -389,6 +494,49 @@ static void read_1(void)
 		       EXPLORE_HERE);
 }
 
+/* The same with an MMU. */
+
+static void guest_writes_0(void)
+{
+	explore_assert(!tide_vcpu_enter(&vcpu->public) &&
+			       !tide_vcpu_store(&vcpu->public, 0, 8, 1) &&
+			       !tide_vcpu_exit(&vcpu->public),
+		       "writes", EXPLORE_HERE);
+}
+
+static void device_writes_0(void)
+{
+	const uint64_t value = 1;
+
+	explore_assert(!tide_mmu_write(mmu, 0, &value, sizeof(value)), "writes",
+		       EXPLORE_HERE);
+}
+
+static void device_writes_0_first(void)
+{
+	device_writes_0();
+	explore_store(&is_over, 4, 1, __ATOMIC_RELEASE, EXPLORE_HERE);
+}
+
+/* Who knows that a write is over reads it. */
+static void guest_reads_0(void)
+{
+	uint64_t over, value;
+
+	explore_assert(!tide_vcpu_enter(&vcpu->public), "enters", EXPLORE_HERE);
+	for (int i = 0; i < 2; i++) {
+		over = explore_load(&is_over, 4, __ATOMIC_ACQUIRE,
+				    EXPLORE_HERE);
+		explore_assert(
+			!tide_vcpu_safe_point(&vcpu->public) &&
+				!tide_vcpu_load(&vcpu->public, 0, 8, &value),
+			"reads", EXPLORE_HERE);
+		explore_assert(value == 1 || (!over && value == 5),
+			       "as it is now", EXPLORE_HERE);
+	}
+	explore_assert(!tide_vcpu_exit(&vcpu->public), "exits", EXPLORE_HERE);
+}
+
 /* An MMU comes and goes; who is told of a start is told of the end. */
 static int started(void *opaque, uint64_t host, uint64_t npages)
 {
@@ -409,6 +557,56 @@ static void ended(void *opaque, uint64_t host, uint64_t npages)
 	explore_plain_store(count, 8,
 			    explore_plain_load(count, 8, EXPLORE_HERE) - 1,
 			    EXPLORE_HERE);
+}
+
+static int nothing_mapped(void *opaque, uint64_t host, uint64_t npages)
+{
+	(void)opaque;
+	(void)host;
+	(void)npages;
+	return 0;
+}
+
+static void nothing_to_end(void *opaque, uint64_t host, uint64_t npages)
+{
+	(void)opaque;
+	(void)host;
+	(void)npages;
+}
+
+static void mark_it(void *opaque, uint64_t host, uint64_t npages)
+{
+	(void)opaque;
+	explore_assert(host == HOST && npages == 1, "page 0", EXPLORE_HERE);
+	explore_store(&mark, 8, 1, __ATOMIC_RELEASE, EXPLORE_HERE);
+}
+
+/* Page 0 is marked, and whoever is told that it was written marks it. */
+static void one_marked(void)
+{
+	static const struct backing_notifier notifier = {
+		.invalidate_start = nothing_mapped,
+		.invalidate_end = nothing_to_end,
+		.written = mark_it,
+	};
+
+	setup_one(1);
+	mark = 1;
+	must(!backing_set_notifier(&backing, &notifier, NULL));
+}
+
+static void harvest(void)
+{
+	if (explore_rmw(&mark, 8, EXPLORE_EXCHANGE, 0, __ATOMIC_ACQUIRE,
+			EXPLORE_HERE))
+		seen = read_word(0);
+}
+
+static void marked_or_seen(void)
+{
+	check_all();
+	explore_assert(mark || seen == read_word(0), "seen as it is, or marked",
+		       EXPLORE_HERE);
 }
 
 static void attach_and_detach(void)
@@ -475,6 +673,22 @@ static void written_0_kept_1(void)
 	check_all();
 	expect(0, 1);
 	expect(1, 5);
+}
+
+/* The host learns of it, and may then take the frame away.  No mapping leads
+ * elsewhere than to the page's frame. */
+static void written_0_by_mmu(void)
+{
+	struct spte_walk walk;
+
+	check_all();
+	if (mmu_walk(vcpu, 0, &walk))
+		explore_assert(page_is_resident(&backing, 0) &&
+				       spte_pfn(walk.spte) ==
+					       pfn_of(page_frame(&backing, 0)),
+			       "mapped where it is", EXPLORE_HERE);
+	(void)tide_backing_swap_out(&backing, 0, 1);
+	written_0_kept_1();
 }
 
 static void written_both(void)
@@ -547,6 +761,9 @@ int main(int argc, char **argv)
 		{ PROGRAM("notifier-and-swap-out", one_saved, kept_0,
 			  attach_and_detach, swap_out_0),
 		  .executions = 3 },
+		{ PROGRAM("discard-and-harvest", one_marked, marked_or_seen,
+			  harvest, discard_0),
+		  .executions = 5 },
 		{ PROGRAM("merge-and-write", two_equal, written_0_kept_1,
 			  write_0_always, merge),
 		  .executions = 11 },
@@ -572,6 +789,28 @@ int main(int argc, char **argv)
 		{ PROGRAM("break-and-read", two_shared, written_0_discarded_1,
 			  read_1, discard_1_write_0),
 		  .executions = 8 },
+		{ PROGRAM("guest-writes-and-swap-out", mapped_and_saved,
+			  written_0_by_mmu, guest_writes_0, swap_out_0),
+		  .executions = 25 },
+		{ PROGRAM("guest-faults-fast-and-swap-out", mapped_and_logged,
+			  written_0_by_mmu, guest_writes_0, swap_out_0),
+		  .executions = 37 },
+		{ PROGRAM("device-writes-and-swap-out", mapped_and_saved,
+			  written_0_by_mmu, device_writes_0, swap_out_0),
+		  .executions = 3 },
+		{ PROGRAM("guest-writes-and-merge", mapped_and_saved,
+			  written_0_by_mmu, guest_writes_0, merge),
+		  .executions = 37 },
+		{ PROGRAM("device-writes-and-merge", mapped_and_saved,
+			  written_0_by_mmu, device_writes_0, merge),
+		  .executions = 11 },
+		{ PROGRAM("guest-writes-what-is-shared", mapped_and_shared,
+			  written_0_by_mmu, guest_writes_0, swap_out_0),
+		  .executions = 61 },
+		{ PROGRAM("device-writes-what-is-read", mapped_and_shared,
+			  written_0_by_mmu, guest_reads_0,
+			  device_writes_0_first),
+		  .executions = 319 },
 		{ PROGRAM("break-in-one-frame", two_shared_in_one_frame,
 			  written_0_kept_1, write_0_always, swap_out_0),
 		  .executions = 3 },
