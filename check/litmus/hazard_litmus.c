@@ -536,6 +536,40 @@ static void shadow(void)
 	fault(0, GVA, TIDE_ACCESS_READ);
 }
 
+/* vCPU 2 has the first two tables in a large leaf. */
+static void tables_in_large_more(void)
+{
+	fault(DIRECT, GPA(TABLES), TIDE_ACCESS_WRITE);
+}
+
+STAGE(tables_in_large, { .more = tables_in_large_more })
+
+static void fault_and_cut_table(void)
+{
+	written = store_if_permitted(DIRECT, GPA(TABLES + 1), 0);
+}
+
+/* It may be cut already. */
+static void shadow_or_not(void)
+{
+	struct mmu_fault read = { .gva = GVA, .what = TIDE_ACCESS_READ };
+
+	(void)mmu_slow_fault(vcpu[0], &read);
+}
+
+static void table_is_cut(void)
+{
+	uint64_t value;
+	int ret;
+
+	enter(0);
+	ret = tide_vcpu_load(&vcpu[0]->public, GVA, 8, &value);
+	explore_assert(ret == (written ? TIDE_EXIT_GUEST_FAULT : 0),
+		       "the shadow is not stale", EXPLORE_HERE);
+	if (!ret)
+		leave(0);
+}
+
 static void get_table_slot(void)
 {
 	(void)get(TABLE_SLOT);
@@ -561,6 +595,7 @@ static void device_writes_table(void)
 
 static void guest_writes_table(void)
 {
+	(void)load(DIRECT, ENTRY);
 	store(DIRECT, ENTRY, leaf_to(B, PTE_W));
 	written = true;
 	tell();
@@ -768,11 +803,11 @@ static void large_protected_more(void)
 
 STAGE(large_protected, { .large = true, .more = large_protected_more })
 
-/* The fault is B's; A lies in the same large page. */
-static void fault_b_write_a(void)
+/* The leaf's mark would be A's; B lies in the same large page. */
+static void fault_a_write_b(void)
 {
-	fast_fault(DIRECT, GPA(B));
-	(void)store_if_permitted(DIRECT, GPA(A), 7);
+	fast_fault(DIRECT, GPA(A));
+	(void)store_if_permitted(DIRECT, GPA(B), 7);
 }
 
 #define TWO(name_, executions_, init_, final_, first_, second_)   \
@@ -807,6 +842,8 @@ static const struct litmus all[] = {
 	    fault_and_write_table, shadow),
 	THREE("k5-and-get", 11931, table_clean, shadow_follows,
 	      fault_and_write_table, shadow, get_table_slot),
+	TWO("k5-table-in-large-leaf", 18, tables_in_large, table_is_cut,
+	    fault_and_cut_table, shadow_or_not),
 	TWO("k22-device-and-shadow", 19, no_shadow, shadow_follows,
 	    device_writes_table, shadow),
 	TWO("k23-written-then-walked", 13, shadowed, shadow_follows,
@@ -830,7 +867,7 @@ static const struct litmus all[] = {
 	TWO("k24-split-is-flushed", 3, large_in_tlb, large_is_split,
 	    write_ram_by_tlb, log_and_copy),
 	TWO("k14-large-stays-protected", 1, large_protected, nothing_lost,
-	    fault_b_write_a, get_and_copy),
+	    fault_a_write_b, get_and_copy),
 };
 
 int main(int argc, char **argv)
