@@ -113,10 +113,11 @@ static void slot_is_recreated(void)
 	slot_is_added();
 }
 
+/* For a client that has not known the old one. */
 static void slot_is_recreated_and_read(void)
 {
 	slot_is_recreated();
-	model_harvest(1);
+	second_opens();
 }
 
 static void slot_is_moved(void)
@@ -241,7 +242,6 @@ MODEL_SETUP(buffered, .clients = 1, .buffered = true)
 MODEL_SETUP(begun, .clients = 1, .manual = true, .then = is_begun)
 MODEL_SETUP(failing, .clients = 1, .then = removal_will_fail)
 MODEL_SETUP(failing_twice, .clients = 1, .then = undoing_will_fail)
-MODEL_SETUP(begun_two, .clients = 2, .manual = true, .then = is_begun)
 MODEL_SETUP(unparkable, .clients = 1, .then = parking_will_fail)
 MODEL_SETUP(unlogged, .clients = 1, .flags = TIDE_SLOT_UNLOGGED,
 	    .marks_only = true, .then = nothing_is_known)
@@ -298,7 +298,7 @@ static const struct litmus all[] = {
 	/* Q4: gone, and another one in its place, between begin and next. */
 	PROGRAM("recreate-and-next", begun, 108, slot_is_recreated,
 		guest_writes, first_goes_on),
-	PROGRAM("recreate-read-and-next", begun_two, 1599,
+	PROGRAM("recreate-read-and-next", begun, 264,
 		slot_is_recreated_and_read, guest_writes, first_goes_on),
 	/* Marks before and after a move; extents too. */
 	PROGRAM("move-and-mark", marks, 3, slot_is_moved, device_writes),
