@@ -25,6 +25,10 @@
  * 150 page writes) overruns the ring: entries are overwritten, and pages stay
  * writable that nobody knows of (K43).  It shows as a ring without a single
  * free entry, or as a RESET that reports fewer entries than it was given.
+ * RESET is written by an exchange, so that neither sign is missed: either it
+ * comes before the push that overruns the entry, and the kernel stops there,
+ * or it sees that push, and all that were before it.
+ *
  * Then logging is turned off and on, which re-arms every page, and every page
  * is dirty for everybody.  The kernel's place in the ring is ahead of ours by
  * what was overwritten; that gap of empty entries is handed back as soon as
@@ -42,8 +46,10 @@
  * Synchronisation
  *   ring.take    reads slot and offset after DIRTY    <- KERNEL push
  *   ring.reset   has read them before RESET           -> KERNEL reset
+ *                and sees the push that it undoes     <- KERNEL push
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -52,6 +58,13 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "tracker/kvm_tracker.h"
+
+_Static_assert(sizeof(struct tide_ring_entry) == sizeof(struct kvm_dirty_gfn) &&
+		       offsetof(struct tide_ring_entry, slot) ==
+			       offsetof(struct kvm_dirty_gfn, slot) &&
+		       offsetof(struct tide_ring_entry, offset) ==
+			       offsetof(struct kvm_dirty_gfn, offset),
+	       "an entry is the kernel's");
 
 /* Entries that the kernel keeps free: 64 and, with PML, its 512. */
 #define RESERVED_MAX (64u + 512u)
@@ -122,14 +135,11 @@ static void take_entry(struct tide_kvm *kvm, uint32_t key, uint64_t offset)
 	}
 }
 
-static _Atomic uint32_t *flags_of(const struct tide_kvm *kvm,
-				  const struct tide_kvm_ring *ring,
-				  uint32_t index)
+static struct tide_ring_entry *entry_of(const struct tide_kvm *kvm,
+					const struct tide_kvm_ring *ring,
+					uint32_t index)
 {
-	struct kvm_dirty_gfn *entry =
-		&ring->entries[index & (kvm->config.ring_entries - 1)];
-
-	return (_Atomic uint32_t *)&entry->flags;
+	return &ring->entries[index & (kvm->config.ring_entries - 1)];
 }
 
 /* The first entry in [next, end) that is DIRTY, or @end. */
@@ -141,7 +151,7 @@ static uint32_t first_dirty(const struct tide_kvm *kvm,
 	/* ACQUIRE(ring.seek) pairs with KERNEL(kvm_dirty_ring_push): pushes
 	 * are in order, so who sees one sees those before it. */
 	while (index != end &&
-	       !(atomic_load_explicit(flags_of(kvm, ring, index),
+	       !(atomic_load_explicit(&entry_of(kvm, ring, index)->flags,
 				      memory_order_acquire) &
 		 KVM_DIRTY_GFN_F_DIRTY))
 		index++;
@@ -153,16 +163,17 @@ static void skip_entries(struct tide_kvm *kvm, struct tide_kvm_ring *ring,
 			 uint32_t end)
 {
 	for (; ring->next != end; ring->next++) {
-		struct kvm_dirty_gfn *entry =
-			&ring->entries[ring->next &
-				       (kvm->config.ring_entries - 1)];
+		struct tide_ring_entry *entry = entry_of(kvm, ring, ring->next);
 
-		entry->slot = UINT32_MAX; /* no such slot: RESET skips it */
-		entry->offset = 0;
+		/* No such slot: RESET skips it.  Relaxed: published by the
+		 * flags. */
+		atomic_store_explicit(&entry->slot, UINT32_MAX,
+				      memory_order_relaxed);
+		/* Relaxed: as above. */
+		atomic_store_explicit(&entry->offset, 0, memory_order_relaxed);
 		/* RELEASE(ring.skip) pairs with KERNEL(kvm_dirty_ring_reset):
 		 * the kernel acts on what we wrote here. */
-		atomic_store_explicit((_Atomic uint32_t *)&entry->flags,
-				      KVM_DIRTY_GFN_F_RESET,
+		atomic_store_explicit(&entry->flags, KVM_DIRTY_GFN_F_RESET,
 				      memory_order_release);
 		kvm->unreset++;
 	}
@@ -186,22 +197,33 @@ static bool close_gap(struct tide_kvm *kvm, struct tide_kvm_ring *ring,
 static void take_next(struct tide_kvm *kvm, struct tide_kvm_ring *ring,
 		      uint32_t flags)
 {
-	const struct kvm_dirty_gfn *entry =
-		&ring->entries[ring->next & (kvm->config.ring_entries - 1)];
+	struct tide_ring_entry *entry = entry_of(kvm, ring, ring->next);
 
 	if (flags == KVM_DIRTY_GFN_F_DIRTY) {
-		take_entry(kvm, entry->slot, entry->offset);
+		/* Relaxed: both were acquired with the flags.  Who overruns
+		 * the ring, or scribbles on it, may be writing them now; so
+		 * they are read once, and then checked (K47). */
+		uint32_t key = atomic_load_explicit(&entry->slot,
+						    memory_order_relaxed);
+
+		/* Relaxed: as above. */
+		take_entry(kvm, key,
+			   atomic_load_explicit(&entry->offset,
+						memory_order_relaxed));
 	} else if (!ring->rewound) {
 		/* Somebody else writes our ring: what it said before nobody
 		 * knows. */
 		tide_space_counters(kvm->space)->ring_entries_bad++;
 		fail_closed_all(kvm);
 	}
-	/* RELEASE(ring.reset) pairs with KERNEL(kvm_dirty_ring_reset): the
-	 * entry has been read before the kernel may reuse it, and our own
-	 * write of RESET is what it acts on (K40). */
-	atomic_store_explicit(flags_of(kvm, ring, ring->next),
-			      KVM_DIRTY_GFN_F_RESET, memory_order_release);
+	/* ACQ_REL(ring.reset) pairs with KERNEL(kvm_dirty_ring_reset) and
+	 * KERNEL(kvm_dirty_ring_push): the entry has been read before the
+	 * kernel may reuse it, and our own write of RESET is what it acts on
+	 * (K40).  If it has overrun the entry, then either RESET is lost and
+	 * the ioctl says so; or we see the push that we undo, and so that all
+	 * other entries are filled. */
+	(void)atomic_exchange_explicit(&entry->flags, KVM_DIRTY_GFN_F_RESET,
+				       memory_order_acq_rel);
 	ring->next++;
 	kvm->unreset++;
 }
@@ -217,7 +239,8 @@ static uint32_t take_ring(struct tide_kvm *kvm, struct tide_kvm_ring *ring)
 		/* ACQUIRE(ring.take) pairs with KERNEL(kvm_dirty_ring_push):
 		 * slot and offset are filled in before DIRTY is set (K41). */
 		uint32_t flags = atomic_load_explicit(
-			flags_of(kvm, ring, ring->next), memory_order_acquire);
+			&entry_of(kvm, ring, ring->next)->flags,
+			memory_order_acquire);
 
 		if (flags & KVM_DIRTY_GFN_F_MASK) {
 			take_next(kvm, ring, flags);
@@ -248,8 +271,9 @@ static void rewind_rings(struct tide_kvm *kvm)
 
 		/* Relaxed: our own store, or the kernel's 0 after RESET. */
 		if (!ring->given ||
-		    !(atomic_load_explicit(flags_of(kvm, ring, ring->next - 1),
-					   memory_order_relaxed) &
+		    !(atomic_load_explicit(
+			      &entry_of(kvm, ring, ring->next - 1)->flags,
+			      memory_order_relaxed) &
 		      KVM_DIRTY_GFN_F_RESET))
 			continue;
 		ring->next -= ring->given;

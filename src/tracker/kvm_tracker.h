@@ -11,14 +11,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "log/ring.h"
 #include "space/tracker_ops.h"
 #include "tracker/kvm_abi.h"
 
 #define TIDE_KVM_VCPUS_MAX 1024u
 
 struct tide_kvm_ring {
-	struct kvm_dirty_gfn *entries; /* shared with the kernel */
-	uint32_t next;		       /* free-running; where we read on */
+	struct tide_ring_entry *entries; /* shared with the kernel */
+	uint32_t next;			 /* free-running; where we read on */
 	int vcpu_fd;
 	uint32_t stuck; /* "full" in a row without an entry */
 	uint32_t given; /* back by the last pass, gaps included */
