@@ -26,7 +26,8 @@
  * nobody says which of their pages were written.
  *
  * Slots that come, go or move are announced, see roster.c.  Between stop and
- * the end they must not change; if they do, the migration fails with -EBUSY.
+ * the end they must not change; if they do, the migration fails with -EBUSY,
+ * or what became dirty by it is sent in the last round, too.
  *
  * Failure before ACK: the harvest is aborted, the guest resumed, and every
  * page made dirty for the client again: rounds that were committed are lost
@@ -501,6 +502,40 @@ static int send_unlogged(struct tide_migrate *migrate)
 	return change;
 }
 
+static int commit_round(struct tide_migrate *migrate)
+{
+	int err = tide_harvest_commit(migrate->harvest); /* I2 */
+
+	migrate->harvest = NULL;
+	return err ? tide_say_errno(&migrate->why, err, "harvest") : 0;
+}
+
+/*
+ * What only a stopped guest allows; and what became dirty behind the last
+ * harvest, for which there is no later round.  A slot that was added, or
+ * changed and changed back, between that harvest and a look at the slots is
+ * announced by then and no change any more, but it is dirty.  So are pages
+ * that another client's re-arm gave to all.
+ */
+static int send_rest(struct tide_migrate *migrate)
+{
+	for (int i = 0; i < SYNC_ATTEMPTS_MAX; i++) {
+		int err = send_unlogged(migrate);
+
+		if (err || !tide_client_pending(migrate->client))
+			return err;
+		err = commit_round(migrate);
+		if (!err)
+			err = begin_round(migrate);
+		if (!err)
+			err = send_extents(migrate);
+		if (err)
+			return err;
+	}
+	return tide_say(&migrate->why, -EBUSY,
+			"pages became dirty while the guest was stopped");
+}
+
 static int send_round(struct tide_migrate *migrate, bool last)
 {
 	struct tide_round round = {
@@ -523,12 +558,8 @@ static int send_round(struct tide_migrate *migrate, bool last)
 	if (!err)
 		err = send_extents(migrate);
 	if (!err && last)
-		err = send_unlogged(migrate);
-	if (err)
-		return err;
-	err = tide_harvest_commit(migrate->harvest); /* I2 */
-	migrate->harvest = NULL;
-	return err ? tide_say_errno(&migrate->why, err, "harvest") : 0;
+		err = send_rest(migrate);
+	return err ? err : commit_round(migrate);
 }
 
 /* How much is dirty now?  Collects, takes nothing. */

@@ -309,6 +309,33 @@ static void slots_must_not_change_while_it_is_stopped(void **state)
 	rig_destroy(rig);
 }
 
+/* Keeps slot 3 dirty, and replaces it at the beginning of the last round. */
+static void replace_while_stopped(struct rig *rig)
+{
+	if (rig->guest_runs)
+		rig_write(rig, 3, 1);
+	if (rig->now.phase != TIDE_MIGRATE_STOPPED || rig->rounds_seen)
+		return;
+	rig->rounds_seen = 1;
+	rig_slot_remove(rig, 3);
+	rig_slot_add(rig, 3, 200, 5, 0);
+	rig_write(rig, 3, 4);
+}
+
+/* The old slot's pages make the source look at the slots, so that at the end
+ * it finds no change; but no page of the new one was in the harvest. */
+static void slot_replaced_while_it_is_stopped_arrives(void **state)
+{
+	struct rig *rig = small_rig(test_seed());
+
+	(void)state;
+	rig->hook = replace_while_stopped;
+	rig_migrate(rig, &good);
+	assert_int_equal(rig->rounds_seen, 1);
+	expect_success(rig);
+	rig_destroy(rig);
+}
+
 /* Q44: a writer that does not wait for anybody.  A checksum that was taken
  * over other bytes than those that were sent would fail the transfer. */
 
@@ -966,6 +993,7 @@ int main(void)
 		cmocka_unit_test(bandwidth_limit_holds),
 		cmocka_unit_test(slots_that_change_places_keep_their_pages),
 		cmocka_unit_test(slots_must_not_change_while_it_is_stopped),
+		cmocka_unit_test(slot_replaced_while_it_is_stopped_arrives),
 		cmocka_unit_test(liars_are_refused),
 		cmocka_unit_test(bad_arguments_are_refused),
 		cmocka_unit_test(silence_runs_into_the_deadline),
