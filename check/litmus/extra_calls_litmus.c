@@ -47,6 +47,7 @@ SETUP(rings, { .vcpus = 2,
 
 SETUP(all_set,
       { .vcpus = 1, .manual = MMU_MANUAL_ENABLE | MMU_MANUAL_INITIALLY_SET })
+SETUP(in_tlb, { .vcpus = 1, .mapped = SETUP_WRITTEN, .in_guest = true })
 SETUP(unlogged, { .vcpus = 1, .unlogged = true })
 
 /* Of the execution. */
@@ -248,6 +249,29 @@ static void flush_all(void)
 	explore_assert(!mmu_flush_all(mmu), "flushes", EXPLORE_HERE);
 }
 
+/* Of a page whose bit is gone. */
+static void protect_flush_copy(void)
+{
+	tide_lock_acquire(&mmu->mmu_lock);
+	mmu_protect_pages(mmu, slot, 0, 1);
+	tide_lock_release(&mmu->mmu_lock);
+	flush_all();
+	copy[0] = explore_load(page[0], 8, __ATOMIC_RELAXED, EXPLORE_HERE);
+}
+
+static void write_by_tlb(void)
+{
+	guest_store(vcpu[0], 0, 1);
+	guest_exit(vcpu[0]);
+}
+
+static void copied_or_dirty(void)
+{
+	explore_assert(copy[0] == *page[0] ||
+			       tide_bitmap_test(&slot->log.dirty, 0),
+		       "flushed before it is copied", EXPLORE_HERE);
+}
+
 static void two_vcpus(void)
 {
 	explore_assert(made[0] != made[1], "each its own", EXPLORE_HERE);
@@ -289,6 +313,12 @@ static void big(void)
 {
 	arena_reset(build_big, NULL);
 	rcu_model_init();
+}
+
+static void in_tlb_and_clean(void)
+{
+	in_tlb();
+	(void)tide_bitmap_and_not(&slot->log.dirty, 0, 1);
 }
 
 static void with_ring(void)
@@ -334,6 +364,7 @@ INIT(init_with_ring, with_ring)
 INIT(init_harvested, harvested)
 INIT(init_one_root, one_root)
 INIT(init_big, big)
+INIT(init_in_tlb, in_tlb_and_clean)
 
 #define TWO(name_, init_, final_, first_, second_, executions_)   \
 	{                                                         \
@@ -358,6 +389,8 @@ static const struct litmus all[] = {
 	TWO("add-and-bitmap", init_with_ring, NULL, add_slot_1, enable_bitmap,
 	    2),
 	TWO("create-and-flush", init_no_vcpu, NULL, make_vcpu, flush_all, 2),
+	TWO("tlb-and-flush-all", init_in_tlb, copied_or_dirty, write_by_tlb,
+	    protect_flush_copy, 3),
 	TWO("destroy-and-first-fault", init_one_root, NULL, destroy_vcpu,
 	    fault_0, 3),
 	TWO("remove-and-fault", init_idle, NULL, remove_slot, fault_0, 16),
