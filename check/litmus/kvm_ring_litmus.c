@@ -368,17 +368,14 @@ static void setup_large_overrun(void)
 	overruns = true;
 }
 
-/* Out of the guest, as long as the kernel says so. */
-static void leave_while_full(uint32_t vcpu)
+/* Out of the guest, if the kernel says so. */
+static void leave_if_full(uint32_t vcpu)
 {
-	for (uint32_t exits = 0; exits < 4; exits++) {
-		if (!tide_ring_soft_full(&rings[vcpu]))
-			return;
-		explore_assert(tide_kvm_ring_full(NULL, FD + (int)vcpu) >= 0,
-			       "a full ring is emptied", EXPLORE_HERE);
-	}
-	explore_assert(!tide_ring_soft_full(&rings[vcpu]),
-		       "a full ring becomes empty", EXPLORE_HERE);
+	if (!tide_ring_soft_full(&rings[vcpu]))
+		return;
+	explore_assert(tide_kvm_ring_full(NULL, FD + (int)vcpu) >= 0 &&
+			       !tide_ring_soft_full(&rings[vcpu]),
+		       "a full ring is emptied", EXPLORE_HERE);
 }
 
 /* A write of the guest.  That it is one step with the look at the page table
@@ -386,7 +383,7 @@ static void leave_while_full(uint32_t vcpu)
 static void write_page(uint32_t vcpu, uint64_t number, uint64_t value)
 {
 	if (!overruns)
-		leave_while_full(vcpu);
+		leave_if_full(vcpu);
 	explore_lock(&mmu_lock, "page fault");
 	if (logged && !writable[number]) {
 		if (overruns)
