@@ -29,8 +29,8 @@
  * Nothing depends on the entry staying true.  The same argument covers the
  * test for zero on a page that is being written, and the copy of one.
  *
- * Fail closed: no pagemap, a short read, or an error makes every page of the
- * look "there", and it is read.
+ * Fail closed: no pagemap, a host with other pages than ours, a short read, or
+ * an error makes every page of the look "there", and it is read.
  *
  * Invariants
  *   I1  a page is absent only on the kernel's word
@@ -54,7 +54,11 @@ _Static_assert(sizeof(((struct tide_presence *)0)->entries[0]) == 8,
 
 void tide_presence_init(struct tide_presence *presence)
 {
-	presence->fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	/* An entry is about a page of the host, which may be larger. */
+	presence->fd =
+		sysconf(_SC_PAGESIZE) == (long)TIDE_PAGE_SIZE
+			? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)
+			: -1;
 }
 
 void tide_presence_fini(struct tide_presence *presence)
