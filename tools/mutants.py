@@ -276,10 +276,12 @@ class Build:
         return done.stdout
 
     def find_programs(self):
-        targets = re.findall(r"^(check/(\w+_litmus)): c_LINKER", self.output(
-            ["ninja", "-t", "targets", "all"]), re.MULTILINE)
-        library = re.findall(r"^(check/\S*left-out\.a): ", self.output(
-            ["ninja", "-t", "targets", "all"]), re.MULTILINE)
+        self.output(["ninja", "build.ninja"])
+        said = self.output(["ninja", "-t", "targets", "all"])
+        targets = re.findall(r"^(check/(\w+_litmus)): c_LINKER", said,
+                             re.MULTILINE)
+        library = re.findall(r"^(check/\S*left-out\.a): ", said,
+                             re.MULTILINE)
         if len(library) != 1:
             raise MutantError("no library of what is left out")
         self.library = library[0]
