@@ -17,6 +17,8 @@
  */
 #include "litmus.h"
 
+#include <errno.h>
+
 #include "check/shim/tracker_model.h"
 
 static void device_writes(void)
@@ -69,6 +71,19 @@ static void first_aborts(void)
 	model_abort(0);
 }
 
+/* begin or next fails, and is tried again. */
+static void first_tries(void)
+{
+	model_try_harvest(0);
+	model_harvest(0);
+}
+
+static void first_tries_to_go_on(void)
+{
+	model_try_rest(0);
+	model_harvest(0);
+}
+
 /* Before the threads. */
 static void is_marked(void)
 {
@@ -96,6 +111,18 @@ static void slot_is_late(void)
 	(void)tide_mark_range(model.space, 0, 3);
 }
 
+static void barrier_will_fail(void)
+{
+	is_marked();
+	model.fail_fence = -ENOMEM;
+}
+
+static void late_barrier_will_fail(void)
+{
+	is_late();
+	model.fail_fence = -ENOMEM;
+}
+
 /* The second client has not seen the mark. */
 static void is_begun_by_one(void)
 {
@@ -117,6 +144,10 @@ MODEL_SETUP(marked_get, .clients = 1, .then = is_marked)
 MODEL_SETUP(marked_clear, .clients = 1, .manual = true, .then = is_marked)
 MODEL_SETUP(marked_two, .clients = 2, .marks_only = true, .then = is_marked)
 MODEL_SETUP(late, .clients = 1, .marks_only = true, .then = is_late)
+MODEL_SETUP(no_barrier, .clients = 1, .marks_only = true,
+	    .then = barrier_will_fail)
+MODEL_SETUP(late_no_barrier, .clients = 1, .marks_only = true,
+	    .then = late_barrier_will_fail)
 MODEL_SETUP(late_clear, .clients = 1, .manual = true, .then = is_late)
 MODEL_SETUP(late_symmetric, .clients = 1, .marks_only = true, .symmetric = true,
 	    .then = is_late)
@@ -166,6 +197,10 @@ static const struct litmus all[] = {
 	PROGRAM("late-slot", late_slot, 7, device_writes_slot, first_goes_on),
 	PROGRAM("late-mark-two", late_two, 3258, device_writes, first_goes_on,
 		second_harvests),
+	/* A membarrier(2) that fails is made up for (C7). */
+	PROGRAM("barrier-fails", no_barrier, 30, device_writes, first_tries),
+	PROGRAM("late-barrier-fails", late_no_barrier, 154, device_writes,
+		first_tries_to_go_on),
 	/* Re-arming what was marked clears what the guest wrote meanwhile. */
 	PROGRAM("marked-and-written", begun_clear, 22, guest_writes,
 		device_writes, first_goes_on),

@@ -7,7 +7,11 @@
  * that is as if both sides ran a full fence, which is what atomics.h makes of
  * the light one, too (Linux Documentation/scheduler/membarrier.rst).
  */
+#include "membarrier_model.h"
+
 #include "base/fence.h"
+
+int membarrier_model_error;
 
 bool tide_fence_probe(void)
 {
@@ -16,7 +20,12 @@ bool tide_fence_probe(void)
 
 int tide_fence_heavy(bool asymmetric)
 {
-	(void)asymmetric;
+	int err = asymmetric ? membarrier_model_error : 0;
+
+	if (err) {
+		membarrier_model_error = 0;
+		return err;
+	}
 	atomic_thread_fence(memory_order_seq_cst);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "arena_model.h"
+#include "membarrier_model.h"
 #include "rcu_model.h"
 #include "space/space_internal.h"
 
@@ -364,6 +365,7 @@ void model_reset(const struct model_options *options)
 		built_model = model;
 	built_how = options;
 	model = built_model;
+	membarrier_model_error = model.fail_fence;
 }
 
 static int try_begin(uint32_t client)
@@ -511,6 +513,8 @@ static void check_copies(const struct model_client *client)
 
 void model_at_rest(void)
 {
+	if (model.fail_fence && !membarrier_model_error)
+		model.failures++;
 	explore_assert(model.client[0].errors + model.client[1].errors ==
 			       model.failures,
 		       "each failure is told once", EXPLORE_HERE);

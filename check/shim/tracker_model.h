@@ -86,6 +86,7 @@ struct model {
 	/* The next call fails with that: a negative errno, or 0.  What of them
 	 * a client must be told is counted. */
 	uint32_t failures;
+	int fail_fence;
 	int fail_rearm, fail_collect, fail_remove, fail_park, fail_move;
 };
 

@@ -17,7 +17,9 @@
  *       reads the page later reads it after the clear
  *
  * Synchronisation: all under slots_lock; fence.heavy between taking marks and
- * any client's read of those pages.
+ * any client's read of those pages.  If that fails every page is dirty, but
+ * they too must be read after a fence: it is owed, and the next collect fails
+ * until it succeeds.
  */
 #include <string.h>
 
@@ -142,13 +144,14 @@ static int collect_marks(struct tide_space *space, struct tide_slot *only)
 			taken += tide_bitmap_take(&slot->marks, found_marks,
 						  slot);
 	}
-	if (!taken)
+	if (!taken && !space->fence_owed)
 		return 0;
 	space->stats.pages_marked += taken;
 	/* FENCE(collect.read) pairs with FENCE(mark.skip): between taking the
 	 * bits and reading the pages.  A mark that was skipped because its bit
 	 * was set is covered by our later read. */
 	err = tide_fence_heavy(space->asymmetric);
+	space->fence_owed = err != 0;
 	if (err) {
 		for (struct tide_slot *slot = space->slots; slot;
 		     slot = slot->next)

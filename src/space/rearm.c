@@ -155,6 +155,8 @@ int tide_watch_rearm(struct tide_watch *watch, uint64_t first, uint64_t end)
 	first_word = tide_page_set_next(&watch->taken, first_word);
 	end_word = end_of_words(&watch->taken, first_word, end_word);
 	err = take_late_marks(watch, first_word, end_word);
+	if (err)
+		slot->space->fence_owed = true; /* see collect.c */
 	if (!err && slot->known && slot->logged) {
 		know_marked(watch, first_word, end_word);
 		if (slot->known_any)

@@ -123,6 +123,8 @@ struct tide_space {
 
 	struct tide_slot *slots;
 	struct tide_client *clients;
+	/* Marks were taken, and the fence after that has failed. */
+	bool fence_owed;
 	uint64_t chunk_pages; /* a power of two >= 64 */
 
 	const struct tide_tracker_ops *ops; /* NULL: marks only */
