@@ -495,7 +495,7 @@ class Campaign:
         self.reached = {}  # (file of programs, program) -> places, seconds
         self.unchanged = {program.name: Executable(
             build, program, {}, build.scratch) for program in build.programs}
-        self.kills = collections.Counter()
+        self.failing, self.kills = set(), collections.Counter()
 
     def generate(self):
         place = 1
@@ -576,9 +576,7 @@ class Campaign:
             executable, name, self.options.seconds * SLOWER,
             ["--random=3000"] if slow else [])
         if result != "passed":
-            with self.lock:
-                self.errors.append(f"{program.name} {name}: {result} without "
-                                   "a mutant, so it is not counted")
+            self.fails(program, name, result)
             return
         self.reached[program.name, name] = (set(map(int, places.split())),
                                             seconds + 1e6 * slow)
@@ -603,14 +601,21 @@ class Campaign:
         return [entry[2:] for entry in sorted(
             found, key=lambda entry: entry[:2])]
 
-    def try_out(self, mutant):
+    def known_killer(self, mutant):
+        """What killed it the last time, as [(program, name)]."""
+        known = self.build.memo.get(f"killer of {mutant.key}")
+        return [(program, known[1]) for program in self.build.programs
+                if known and program.name == known[0]
+                and known[1] in program.fast + program.slow]
+
+    def try_out(self, mutant, candidates):
         folder = self.build.scratch / hashlib.sha256(
             (mutant.key + mutant.text).encode()).hexdigest()[:16]
         texts = {mutant.path: mutant.text}
         self.build.write(texts, folder)
         executables, missed = {}, []
         try:
-            for program, name in self.candidates(mutant):
+            for program, name in candidates:
                 if program.name not in executables:
                     executables[program.name] = Executable(
                         self.build, program, texts, folder)
@@ -619,7 +624,7 @@ class Campaign:
                     executables[program.name], name,
                     self.options.seconds * (SLOWER if slow else 1))
                 mutant.runs.append((program.name, name, result))
-                if result == "violation":
+                if result == "violation" and self.passes(program, name):
                     self.killed(mutant, program, name, seconds)
                     if not mutant.killers:
                         break
@@ -636,14 +641,25 @@ class Campaign:
             self.kills[mutant.place, program.name, name] += 1
         if not mutant.killer or seconds < mutant.seconds:
             mutant.killer, mutant.seconds = (program.name, name), seconds
-        if (program.name, name) not in self.reached:
-            # A sample does not begin with a survey.
-            result = self.build.run(
-                self.unchanged[program.name], name,
-                self.options.seconds * SLOWER)[0]
-            if result != "passed":
-                raise MutantError(f"{program.name} {name}: {result} without "
-                                  "a mutant")
+        self.build.memo[f"killer of {mutant.key}"] = mutant.killer
+
+    def passes(self, program, name):
+        """On the unchanged source."""
+        which = program.name, name
+        if which not in self.reached and which not in self.failing:
+            result = self.build.run(self.unchanged[program.name], name,
+                                    self.options.seconds * SLOWER)[0]
+            if result == "passed":
+                return True
+            self.fails(program, name, result)
+        return which in self.reached
+
+    def fails(self, program, name, result):
+        with self.lock:
+            if (program.name, name) not in self.failing:
+                self.errors.append(f"{program.name} {name}: {result} without "
+                                   "a mutant, so it is not counted")
+            self.failing.add((program.name, name))
 
     def judge(self, mutant, missed):
         ran = {(program, name) for program, name, _ in mutant.runs}
@@ -669,11 +685,12 @@ class Campaign:
             self.errors.append(text)
 
     def run(self, mutants):
-        done = 0
+        """First those of which it is known, or said, what kills them; then
+        all that may notice the others."""
+        done, rest = 0, []
 
-        def one(mutant):
+        def tell(mutant):
             nonlocal done
-            self.try_out(mutant)
             with self.lock:
                 done += 1
                 if done % 10 == 0:
@@ -681,7 +698,25 @@ class Campaign:
                 self.say(f"{done}/{len(mutants)} {result_of(mutant)}: "
                          f"{mutant.key}")
 
-        self.parallel(one, mutants)
+        def first(mutant):
+            if mutant.killers:
+                self.try_out(mutant, self.candidates(mutant))
+            else:
+                self.try_out(mutant, self.known_killer(mutant))
+            if mutant.killers or mutant.status == "killed":
+                tell(mutant)
+            else:
+                mutant.runs = []
+                rest.append(mutant)
+
+        def then(mutant):
+            self.try_out(mutant, self.candidates(mutant))
+            tell(mutant)
+
+        self.parallel(first, mutants)
+        rest = [mutant for mutant in mutants if mutant in rest]
+        self.survey(rest)
+        self.parallel(then, rest)
 
 
 def result_of(mutant):
@@ -803,7 +838,7 @@ def sample(campaign, count):
     failed = bool(new or gone)
 
     def one(mutant):
-        campaign.try_out(mutant)
+        campaign.try_out(mutant, campaign.candidates(mutant))
         return mutant.status == "killed" and len(mutant.killers) == sum(
             result == "violation" for _, _, result in mutant.runs)
 
@@ -855,7 +890,6 @@ def main(words):
         if options.sample:
             failed = sample(campaign, options.sample)
         else:
-            campaign.survey(mutants)
             campaign.run(mutants)
     finally:
         build.save()
