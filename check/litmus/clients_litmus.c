@@ -10,8 +10,9 @@
  *         harvest, each client's copies are what the pages are, whatever the
  *         others did, took, put back or failed to do; and what nobody wrote
  *         was not yielded.
- * Bounds  at most two clients, each with one harvest, and a guest that writes
- *         once or twice; one or two words of pages.  Clients meet in the
+ * Bounds  at most two clients, each with one harvest (one of them with two, in
+ *         the slow program), and a guest that writes once or twice; one or two
+ *         words of pages.  Clients meet in the
  *         kernel's log, in known, and in each other's dirty sets, which are a
  *         bit for each page, and a bit has two states: a third client, or a
  *         second harvest of one, finds them in a state in which one of these
@@ -31,6 +32,12 @@ static void first_harvests(void)
 static void second_harvests(void)
 {
 	model_harvest(1);
+}
+
+static void first_harvests_twice(void)
+{
+	model_harvest(0);
+	model_harvest(0);
 }
 
 /* With the harvest that was begun. */
@@ -201,6 +208,7 @@ static void everything_may_be_dirty(void)
 
 MODEL_SETUP(get, .clients = 1, .npages = 3)
 MODEL_SETUP(get_by_two, .clients = 2, .npages = 3)
+MODEL_SETUP(get_pages, .clients = 2, .npages = 3, .sparse = true)
 MODEL_SETUP(clear, .clients = 1, .npages = 3, .manual = true,
 	    .then = is_written)
 MODEL_SETUP(clear_by_two, .clients = 2, .npages = 3, .manual = true,
@@ -266,8 +274,17 @@ static const struct litmus all[] = {
 	/* No client takes a page from the other (C5). */
 	PROGRAM("get-by-two", get_by_two, 424, guest_writes, first_harvests,
 		second_harvests),
+	PROGRAM("get-by-two-sparse", get_pages, 424, guest_writes,
+		first_harvests, second_harvests),
 	PROGRAM("clear-by-two", clear_by_two, 1392, guest_writes,
 		first_harvests, second_harvests),
+	{ .program = { .name = "clear-by-two-and-again",
+		       .init = clear_by_two,
+		       .final = model_at_rest,
+		       MODEL_THREADS(guest_writes_twice, first_harvests_twice,
+				     second_harvests) },
+	  .executions = 98172,
+	  .slow = true },
 	/* A page that the first has found is known when the second collects;
 	 * re-arming by one, and collecting by the other. */
 	PROGRAM("begun-and-begin", begun, 320, guest_writes, first_goes_on,

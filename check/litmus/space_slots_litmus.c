@@ -126,6 +126,25 @@ static void slot_is_moved(void)
 		       "move succeeds", EXPLORE_HERE);
 }
 
+static void slot_is_moved_and_it_is_said(void)
+{
+	slot_is_moved();
+	explore_store(&model.said, 8, 1, __ATOMIC_RELEASE, EXPLORE_HERE);
+}
+
+/* Two extents of one chunk, so that the second takes no lock. */
+static void first_reads_gfns(void)
+{
+	uint64_t said;
+
+	(void)model_next(0);
+	said = explore_load(&model.said, 8, __ATOMIC_ACQUIRE, EXPLORE_HERE);
+	(void)model_next(0);
+	explore_assert(!said || model.client[0].gfn == MODEL_MOVED_GFN + 2,
+		       "who knows of a move gets the new gfn", EXPLORE_HERE);
+	model_commit(0);
+}
+
 static void set_flags(uint32_t flags)
 {
 	explore_assert(!tide_slot_set_flags(model.space, 0, flags),
@@ -207,6 +226,12 @@ static void is_begun(void)
 	model_begin(0);
 }
 
+static void two_extents_are_begun(void)
+{
+	(void)model_guest_write(2, 1);
+	is_begun();
+}
+
 static void removal_will_fail(void)
 {
 	nothing_is_known();
@@ -240,6 +265,8 @@ MODEL_SETUP(clear, .clients = 1, .manual = true)
 MODEL_SETUP(two, .clients = 2, .manual = true)
 MODEL_SETUP(buffered, .clients = 1, .buffered = true)
 MODEL_SETUP(begun, .clients = 1, .manual = true, .then = is_begun)
+MODEL_SETUP(two_extents_begun, .clients = 1, .npages = 3, .manual = true,
+	    .then = two_extents_are_begun)
 MODEL_SETUP(failing, .clients = 1, .then = removal_will_fail)
 MODEL_SETUP(failing_twice, .clients = 1, .then = undoing_will_fail)
 MODEL_SETUP(unparkable, .clients = 1, .then = parking_will_fail)
@@ -306,6 +333,8 @@ static const struct litmus all[] = {
 		device_writes_there),
 	PROGRAM("move-and-next", begun, 22, slot_is_moved, guest_writes,
 		first_goes_on),
+	PROGRAM("move-and-next-extent", two_extents_begun, 8,
+		slot_is_moved_and_it_is_said, first_reads_gfns),
 	/* Logging off takes what was logged (K39), on makes all dirty. */
 	PROGRAM("log-off", logged, 9, logging_goes_off_then,
 		guest_writes_and_says_so, first_harvests),

@@ -227,7 +227,10 @@ static void collect_slot(struct tide_slot *slot)
 		arm(w, words[w]);
 	}
 	kernel_leave();
-	tide_found_words(slot, words);
+	if (!model.sparse)
+		tide_found_words(slot, words);
+	else if (words[0] & 1)
+		tide_found_page(slot, 0);
 }
 
 static int collect(void *tracker, struct tide_slot *only)
@@ -400,6 +403,7 @@ static int try_next(uint32_t client)
 	if (more <= 0)
 		return more;
 	self->in_hand |= extent.host != NULL;
+	self->gfn = extent.first_gfn;
 	extent.first_gfn %= MODEL_MOVED_GFN;
 	for (uint32_t i = 0; i < MODEL_PAGES; i++) {
 		if (page_of(i) < extent.first_gfn ||

@@ -40,7 +40,7 @@ struct model_options {
 	uint64_t npages;  /* 0: 1 */
 	bool marks_only;  /* no tracker */
 	bool manual;	  /* GET copies, CLEAR re-arms */
-	bool sparse;	  /* manual, reporting bits and not the whole log */
+	bool sparse;	  /* reports bits or pages, not the whole log */
 	bool buffered;	  /* a log that only a sync empties into GET's */
 	bool symmetric;	  /* no membarrier on this host */
 	bool initially_set;
@@ -55,6 +55,7 @@ struct model_client {
 	uint64_t fresh[MODEL_PAGES];
 	bool is_fresh[MODEL_PAGES];
 	uint32_t yields[MODEL_PAGES];
+	uint64_t gfn;	 /* of the last extent's first page */
 	bool in_hand;	 /* it may read the slot's memory */
 	uint32_t errors; /* that it was told */
 };
