@@ -78,6 +78,13 @@ static void second_opens(void)
 	model_open(1, TIDE_START_CLEAN);
 }
 
+/* Between the two logging is off. */
+static void second_follows_first(void)
+{
+	first_closes();
+	second_opens();
+}
+
 static void slot_is_added(void)
 {
 	struct tide_slot_config config = model_slot_config();
@@ -262,6 +269,7 @@ MODEL_SETUP(marks, .clients = 1, .marks_only = true)
 MODEL_SETUP(marked, .clients = 1, .marks_only = true, .then = is_marked)
 MODEL_SETUP(get, .clients = 1)
 MODEL_SETUP(clear, .clients = 1, .manual = true)
+MODEL_SETUP(closing, .clients = 1, .manual = true, .then = nothing_is_known)
 MODEL_SETUP(two, .clients = 2, .manual = true)
 MODEL_SETUP(buffered, .clients = 1, .buffered = true)
 MODEL_SETUP(begun, .clients = 1, .manual = true, .then = is_begun)
@@ -322,6 +330,8 @@ static const struct litmus all[] = {
 		first_closes),
 	PROGRAM("remove-and-open", clear, 11, slot_is_removed, guest_writes,
 		second_opens),
+	PROGRAM("remove-close-and-open", closing, 22, slot_is_removed,
+		guest_writes, second_follows_first),
 	/* Q4: gone, and another one in its place, between begin and next. */
 	PROGRAM("recreate-and-next", begun, 108, slot_is_recreated,
 		guest_writes, first_goes_on),
