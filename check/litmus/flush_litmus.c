@@ -252,8 +252,8 @@ static void copy_page(uint64_t number)
 
 static void flush(void)
 {
-	explore_assert(!mmu_flush_all(&mmu), "a flush without a deadline succeeds",
-		       EXPLORE_HERE);
+	explore_assert(!mmu_flush_all(&mmu),
+		       "a flush without a deadline succeeds", EXPLORE_HERE);
 }
 
 static void protect_and_copy(void)

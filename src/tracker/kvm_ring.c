@@ -67,7 +67,9 @@ _Static_assert(sizeof(struct tide_ring_entry) == sizeof(struct kvm_dirty_gfn) &&
 	       "an entry is the kernel's");
 
 /* Entries that the kernel keeps free: 64 and, with PML, its 512. */
-#define RESERVED_MAX (64u + 512u)
+#ifndef KVM_RING_RESERVED /* a checking build has smaller rings */
+#define KVM_RING_RESERVED (64u + 512u)
+#endif
 
 int tide_kvm_ring_setup(struct tide_kvm *kvm)
 {
@@ -260,23 +262,32 @@ static uint32_t take_ring(struct tide_kvm *kvm, struct tide_kvm_ring *ring)
 	return taken;
 }
 
-/* RESET stopped short: where entries of ours are still there, the kernel has
- * overwritten those before them, and waits for us to give them back again. */
+static uint32_t flags_at(const struct tide_kvm *kvm,
+			 const struct tide_kvm_ring *ring, uint32_t index)
+{
+	/* Relaxed: our own store, the kernel's 0 after RESET, or what it
+	 * pushed instead. */
+	return atomic_load_explicit(&entry_of(kvm, ring, index)->flags,
+				    memory_order_relaxed);
+}
+
+/* RESET stopped short.  Of the entries that we gave back the kernel has made
+ * those before its place 0.  That one it has overwritten, so it waits for us to
+ * give it back again, and those behind it. */
 static void rewind_rings(struct tide_kvm *kvm)
 {
 	kvm->overflowed = true;
 	kvm->unreset = 0;
 	for (uint32_t i = 0; i < kvm->nrings; i++) {
 		struct tide_kvm_ring *ring = &kvm->rings[i];
+		uint32_t place = ring->next - ring->given;
 
-		/* Relaxed: our own store, or the kernel's 0 after RESET. */
-		if (!ring->given ||
-		    !(atomic_load_explicit(
-			      &entry_of(kvm, ring, ring->next - 1)->flags,
-			      memory_order_relaxed) &
-		      KVM_DIRTY_GFN_F_RESET))
+		/* What was reset may be filled again, from the first on. */
+		if (!ring->given || !flags_at(kvm, ring, ring->next - 1))
 			continue;
-		ring->next -= ring->given;
+		while (place != ring->next - 1 && !flags_at(kvm, ring, place))
+			place++;
+		ring->next = place;
 		ring->rewound = true;
 		ring->gap = true;
 	}
@@ -441,7 +452,7 @@ static void skip_used(struct tide_kvm *kvm, struct tide_kvm_ring *ring)
 	ring->stuck = 0;
 	ring->gap = true;
 	skip_entries(kvm, ring,
-		     ring->next + kvm->config.ring_entries - RESERVED_MAX);
+		     ring->next + kvm->config.ring_entries - KVM_RING_RESERVED);
 }
 
 static int ring_full(struct tide_kvm *kvm, int vcpu_fd)
