@@ -53,12 +53,14 @@ struct how {
 	bool initially_set;
 	bool large;	    /* two pages, which a large leaf can map */
 	bool walks;	    /* the page is vCPU 0's table; not mapped */
+	bool leads_on;	    /* it is, and a second page is in its TLB */
 	enum mapped mapped; /* by vCPU 0 */
 };
 
 /* Sv39, four pages from gfn 0 on: valid, to read, write and execute; A is not
  * set, and the first access has to set it. */
 #define TABLE_ENTRY 15u
+#define TABLE_AD 192u
 
 static void must(bool done)
 {
@@ -110,9 +112,11 @@ static void build(const void *opaque)
 	const struct how *how = opaque;
 	const struct tide_mmu_config config = { 0 };
 
-	npages = how->large ? 2 : 1;
+	npages = how->large || how->leads_on ? 2 : 1;
 	page = arena_aligned_alloc(TIDE_PAGE_SIZE, npages * TIDE_PAGE_SIZE);
 	other = arena_aligned_alloc(TIDE_PAGE_SIZE, TIDE_PAGE_SIZE);
+	if (how->leads_on)
+		other = page + TIDE_PAGE_SIZE / sizeof(*page);
 	must(!tide_mmu_create(&config, &mmu));
 	if (how->initially_set)
 		must(!mmu_enable_manual_protect(
@@ -124,12 +128,17 @@ static void build(const void *opaque)
 		vcpu[i] = mmu_vcpu_of(public);
 	}
 	must(!set_slot(0, page, how->logged ? MMU_REGION_LOG : 0));
-	if (how->walks) {
+	if (how->walks || how->leads_on) {
 		const struct tide_paging paging = { .mode = TIDE_PAGING_SV39 };
 
-		*page = TABLE_ENTRY;
+		*page = how->walks ? TABLE_ENTRY : TABLE_ENTRY | TABLE_AD;
 		must(!tide_vcpu_set_paging(&vcpu[0]->public, &paging));
-	} else {
+	}
+	if (how->leads_on) {
+		must(!tide_vcpu_enter(&vcpu[0]->public) &&
+		     !tide_vcpu_store(&vcpu[0]->public, TIDE_PAGE_SIZE, 8, 0));
+		atomic_store_explicit(&vcpu[0]->owner, 1, memory_order_relaxed);
+	} else if (!how->walks) {
 		use_page(how->mapped);
 	}
 	if (how->absent)
@@ -160,6 +169,7 @@ SETUP(logged_not_mapped, { .logged = true })
 SETUP(large, { .large = true, .mapped = IN_TLB })
 SETUP(large_logged, { .large = true, .logged = true, .mapped = IN_TLB })
 SETUP(a_table, { .walks = true })
+SETUP(a_table_that_leads_on, { .leads_on = true })
 SETUP(a_logged_table, { .walks = true, .logged = true })
 SETUP(to_be_set, { .initially_set = true, .mapped = BY_WRITE })
 
@@ -219,8 +229,8 @@ static void device_reads(void)
 	uint64_t value = 0;
 	int err = tide_mmu_read(mmu, 0, &value, sizeof(value));
 
-	explore_assert(err == -EFAULT || (!err && !value),
-		       "read as it was, or no memory", EXPLORE_HERE);
+	explore_assert(err == -EFAULT || (!err && value <= 1),
+		       "what the guest has, or no memory", EXPLORE_HERE);
 }
 
 static void emulate(void)
@@ -232,6 +242,42 @@ static void emulate(void)
 
 	explore_assert(!err || err == -EFAULT, "written, or no memory",
 		       EXPLORE_HERE);
+}
+
+/* By the table, until that is empty. */
+static void write_on_by_table(void)
+{
+	int ret = tide_vcpu_store(&vcpu[0]->public, TIDE_PAGE_SIZE, 8, 1);
+
+	must(!ret);
+	explore_assert(!tide_vcpu_safe_point(&vcpu[0]->public), "goes on",
+		       EXPLORE_HERE);
+	ret = tide_vcpu_store(&vcpu[0]->public, TIDE_PAGE_SIZE, 8, 2);
+	explore_assert(!ret || ret == TIDE_EXIT_GUEST_FAULT,
+		       "written, or no such page", EXPLORE_HERE);
+	if (!ret)
+		explore_assert(!tide_vcpu_exit(&vcpu[0]->public), "exits",
+			       EXPLORE_HERE);
+}
+
+/* Empties the table.  Who knows that can do what he likes with the page that
+ * it led to. */
+static void device_unmaps(void)
+{
+	const uint64_t none = 0;
+
+	explore_assert(!tide_mmu_write(mmu, 0, &none, sizeof(none)),
+		       "there is memory", EXPLORE_HERE);
+	explore_plain_store(other, 8, POISON, EXPLORE_HERE);
+}
+
+static void another_unmaps(void)
+{
+	struct mmu_write write = { .op = MMU_OP_STORE, .nbytes = 8 };
+
+	explore_assert(!mmu_emulate_write(mmu, vcpu[1], 0, 0, &write),
+		       "there is memory", EXPLORE_HERE);
+	explore_plain_store(other, 8, POISON, EXPLORE_HERE);
 }
 
 /* Changes nothing. */
@@ -372,6 +418,13 @@ static void gone(void)
 	explore_assert(*page == POISON, "not written any more", EXPLORE_HERE);
 }
 
+static void led_nowhere(void)
+{
+	explore_assert(!is_mapped(1, NULL), "not mapped any more",
+		       EXPLORE_HERE);
+	explore_assert(*other == POISON, "not written any more", EXPLORE_HERE);
+}
+
 static void gone_for_another(void)
 {
 	explore_assert(!is_mapped(0, page), "not mapped any more",
@@ -439,6 +492,30 @@ int main(int argc, char **argv)
 		{ PROGRAM("delete-and-walk-that-sets-a", a_table, gone,
 			  walk_and_read, delete),
 		  .executions = 210 },
+		{ PROGRAM("device-unmaps", a_table_that_leads_on, led_nowhere,
+			  write_on_by_table, device_unmaps),
+		  .executions = 5 },
+		{ PROGRAM("another-vcpu-unmaps", a_table_that_leads_on,
+			  led_nowhere, write_on_by_table, another_unmaps),
+		  .executions = 5 },
+		{ PROGRAM("delete-write-and-device", written, gone, write_0,
+			  delete, device_reads),
+		  .executions = 459 },
+		{ PROGRAM("delete-fast-fault-and-device", logged, gone, write_0,
+			  delete, device_writes),
+		  .executions = 3963 },
+		{ PROGRAM("delete-fault-and-device", not_mapped, gone, write_0,
+			  delete, device_reads),
+		  .executions = 1149 },
+		{ PROGRAM("move-device-and-get", logged, moved, device_writes,
+			  move_and_harvest, harvest_if_there),
+		  .executions = 19 },
+		{ PROGRAM("log-on-write-and-device", written, nothing_lost,
+			  write_0, log_on, device_writes),
+		  .executions = 3119 },
+		{ PROGRAM("log-off-fast-fault-and-device", logged, NULL,
+			  write_0, log_off, device_writes),
+		  .executions = 76 },
 		{ PROGRAM("delete-and-get", logged, gone, harvest_if_there,
 			  delete),
 		  .executions = 2 },
