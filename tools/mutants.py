@@ -64,7 +64,7 @@ CALLS = [
     (r"mmu_vcpu_flush_own", "no flush", "(void)({})"),
 ]
 REQUEST = re.compile(r"\b\w+->need_flush = true")
-SLOWER = 30  # times the limit, for a program that is slow
+SLOWER = 30  # times the limit, for a program that is slow or must notice
 
 
 class MutantError(Exception):
@@ -619,10 +619,10 @@ class Campaign:
                 if program.name not in executables:
                     executables[program.name] = Executable(
                         self.build, program, texts, folder)
-                slow = name in program.slow
+                patient = name in program.slow or mutant.killers
                 result, seconds, _ = self.build.run(
                     executables[program.name], name,
-                    self.options.seconds * (SLOWER if slow else 1))
+                    self.options.seconds * (SLOWER if patient else 1))
                 mutant.runs.append((program.name, name, result))
                 if result == "violation" and self.passes(program, name):
                     self.killed(mutant, program, name, seconds)
@@ -864,7 +864,7 @@ def parse(words):
                         help="run the slow programs, too")
     parser.add_argument("--seconds", type=float, default=20, metavar="N",
                         help=f"limit for a program; {SLOWER} times that for a "
-                        "slow one (%(default)s)")
+                        "slow one, and for what must notice (%(default)s)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N")
     parser.add_argument("--json", action="store_true",
                         help="print the results as JSON")

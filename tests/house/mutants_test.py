@@ -307,7 +307,8 @@ def more_executions(tiny):
 
 
 def no_end(tiny):
-    status, results, said = tiny.mutant(ADDING, "\tfor (;;)\n\t\t;\n")
+    status, results, said = tiny.mutant(ADDING, "\tfor (;;)\n\t\t;\n",
+                                        "")
     same("timed out", results["mutant hand"]["status"])
     same(1, status)
     assert "0 survived, 1 timed out" in said, said
