@@ -67,6 +67,47 @@ static void clean_by_ring(void)
 	begin(&how);
 }
 
+/* The same for the slow path. */
+static void clean_slow(void)
+{
+	static const struct mmu_setup how = { .vcpus = 2,
+					      .mapped = SETUP_READ,
+					      .flags = TIDE_MMU_NO_FAST_FAULT };
+
+	begin(&how);
+}
+
+static void clean_slow_by_ring(void)
+{
+	static const struct mmu_setup how = { .vcpus = 2,
+					      .mapped = SETUP_READ,
+					      .flags = TIDE_MMU_NO_FAST_FAULT,
+					      .ring_bytes = TIDE_PAGE_SIZE };
+
+	begin(&how);
+}
+
+static void not_mapped_by_ring(void)
+{
+	clean_slow_by_ring();
+	tide_lock_acquire(&mmu->mmu_lock);
+	mmu_zap_pages(mmu, slot, 0, 1);
+	(void)mmu_unlock_flush(mmu);
+}
+
+/* Writable and never written; the log says dirty. */
+static void not_touched(void)
+{
+	static const struct mmu_setup how = {
+		.vcpus = 2,
+		.mapped = SETUP_READ,
+		.logged_late = true,
+		.manual = MMU_MANUAL_ENABLE | MMU_MANUAL_INITIALLY_SET,
+	};
+
+	begin(&how);
+}
+
 /* A fault, with the walk that it begins with. */
 static bool fault(struct mmu_vcpu *self, uint64_t gva)
 {
@@ -124,6 +165,14 @@ static void write_and_say(void)
 static void only_fault(void)
 {
 	(void)fault(vcpu[0], 0);
+}
+
+static void only_slow_fault(void)
+{
+	struct mmu_fault write = { .what = TIDE_ACCESS_WRITE };
+
+	explore_assert(mmu_slow_fault(vcpu[0], &write) == MMU_FAULT_FIXED,
+		       "mapped", EXPLORE_HERE);
 }
 
 /* By what vCPU 0 has repaired. */
@@ -237,13 +286,25 @@ static const struct litmus all[] = {
 	    write_and_say, two_harvests),
 	TWO("fault-and-two-clears", 2535, clean_by_clear,
 	    last_harvest_is_complete, write_and_say, two_harvests),
-	TWO("fault-and-two-resets", 2534, clean_by_ring,
+	TWO("fault-and-two-resets", 8398, clean_by_ring,
 	    last_harvest_is_complete, write_and_say, two_harvests),
 	/* What one vCPU repairs is for all of them. */
 	THREE("fault-get-and-another-vcpu", 71, clean, last_harvest_is_complete,
 	      only_fault, only_write_too, harvest_and_copy),
 	THREE("another-vcpu-then-get", 72, clean, last_harvest_is_complete,
 	      only_fault, only_write_too, harvest_what_is_over),
+	THREE("slow-fault-another-vcpu-then-get", 32, clean_slow,
+	      last_harvest_is_complete, only_slow_fault, only_write_too,
+	      harvest_what_is_over),
+	THREE("slow-fault-another-vcpu-then-reset", 34, clean_slow_by_ring,
+	      last_harvest_is_complete, only_slow_fault, only_write_too,
+	      harvest_what_is_over),
+	THREE("new-leaf-another-vcpu-then-reset", 42, not_mapped_by_ring,
+	      last_harvest_is_complete, only_slow_fault, only_write_too,
+	      harvest_what_is_over),
+	/* The other vCPU sets D, and finds another entry than it has read. */
+	THREE("touched-meanwhile", 546, not_touched, last_harvest_is_complete,
+	      only_fault, only_write_too, two_harvests),
 	/* Two claims on one entry: dropped, or spurious. */
 	TWO("two-faults", 220, clean_by_ring, last_harvest_is_complete,
 	    fault_and_write, fault_and_write_too),

@@ -37,8 +37,10 @@
  * path has it.
  *
  * Synchronisation
- *   spte.claim    -> spte.protect, spte.exchange and spte.change by the
- *                 entry's own order of modification, and by the mark's bit
+ *   spte.publish  -> spte.claim: the leaf's gfn.
+ *   spte.commit   the mark -> spte.read, by whoever writes through the entry.
+ *   The claim itself is seen by whoever takes the mark, since it comes before
+ *   that, and is dropped or committed in the entry's order of modification.
  */
 #include "base/pause_point.h"
 #include "mmu/mmu_internal.h"
@@ -56,11 +58,11 @@ static bool commit(spte_t *sptep, uint64_t claimed)
 	uint64_t writable = (claimed & ~SPTE_CLAIM) | SPTE_W | SPTE_A | SPTE_D;
 
 	tide_pause("fast_fault.commit");
-	/* ACQ_REL(spte.commit) pairs with SEQ_CST(spte.protect),
-	 * SEQ_CST(spte.exchange) and SEQ_CST(spte.change).  Relaxed on failure:
-	 * everything is looked at again. */
+	/* RELEASE(spte.commit) pairs with ACQUIRE(spte.read): who writes by it
+	 * comes after the mark.  It reads our own claim, or fails.  Relaxed on
+	 * failure: everything is looked at again. */
 	return atomic_compare_exchange_strong_explicit(
-		sptep, &claimed, writable, memory_order_acq_rel,
+		sptep, &claimed, writable, memory_order_release,
 		memory_order_relaxed);
 }
 
@@ -103,12 +105,11 @@ static enum repair repair(struct mmu_vcpu *vcpu, struct spte_walk *walk)
 			   (uint64_t)(vcpu->number + 1) << SPTE_CLAIM_SHIFT;
 
 	tide_pause("fast_fault.read");
-	/* ACQ_REL(spte.claim) pairs with RELEASE(spte.publish),
-	 * SEQ_CST(spte.protect), SEQ_CST(spte.exchange) and
-	 * SEQ_CST(spte.change).  Relaxed on failure: everything is looked at
-	 * again. */
+	/* ACQUIRE(spte.claim) pairs with RELEASE(spte.publish): the gfn of the
+	 * leaf that is claimed, which need not be the one that was read.
+	 * Relaxed on failure: everything is looked at again. */
 	if (!atomic_compare_exchange_strong_explicit(
-		    walk->sptep, &walk->spte, claimed, memory_order_acq_rel,
+		    walk->sptep, &walk->spte, claimed, memory_order_acquire,
 		    memory_order_relaxed))
 		return REPAIR_AGAIN;
 	return mark_and_commit(vcpu, walk, claimed);

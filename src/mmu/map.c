@@ -87,11 +87,11 @@ static void change_leaf(struct tide_mmu *mmu, spte_t *sptep, uint64_t spte)
 	/* A, D and W may come meanwhile, and stay; a claim does not. */
 	do {
 		changed = spte | (old & keep);
-		/* SEQ_CST(spte.change) pairs with ACQ_REL(spte.claim) and
-		 * ACQ_REL(spte.commit): as spte.exchange.  Relaxed on failure:
-		 * only the value is looked at. */
+		/* RELEASE(spte.change) pairs with ACQUIRE(spte.read): who
+		 * writes by it comes after the mark.  Relaxed on failure: only
+		 * the value is looked at. */
 	} while (!atomic_compare_exchange_weak_explicit(sptep, &old, changed,
-							memory_order_seq_cst,
+							memory_order_release,
 							memory_order_relaxed));
 	/* I7, K28 */
 	if ((old & SPTE_MMU_WRITABLE) && !(changed & SPTE_MMU_WRITABLE))

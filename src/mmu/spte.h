@@ -88,16 +88,18 @@ static inline bool spte_leaf_is_valid(uint64_t spte)
 
 static inline uint64_t spte_read(const spte_t *sptep)
 {
-	/* ACQUIRE(spte.read) pairs with RELEASE(spte.publish): the table
-	 * behind a non-leaf, and what belongs to a leaf, is there. */
+	/* ACQUIRE(spte.read) pairs with RELEASE(spte.publish),
+	 * RELEASE(spte.change) and RELEASE(spte.commit): the table behind a
+	 * non-leaf, and what belongs to a leaf, is there; the mark of one that
+	 * is writable. */
 	return atomic_load_explicit(sptep, memory_order_acquire);
 }
 
 /* Not present before; under the mmu_lock. */
 static inline void spte_publish(spte_t *sptep, uint64_t spte)
 {
-	/* RELEASE(spte.publish) pairs with ACQUIRE(spte.read),
-	 * ACQ_REL(spte.claim) and ACQ_REL(spte.touch) */
+	/* RELEASE(spte.publish) pairs with ACQUIRE(spte.read) and
+	 * ACQUIRE(spte.claim) */
 	atomic_store_explicit(sptep, spte, memory_order_release);
 }
 
@@ -105,17 +107,18 @@ static inline void spte_publish(spte_t *sptep, uint64_t spte)
  * in it till then. */
 static inline uint64_t spte_exchange(spte_t *sptep, uint64_t spte)
 {
-	/* SEQ_CST(spte.exchange) pairs with ACQ_REL(spte.claim) and
-	 * ACQ_REL(spte.commit): a claim that stood is over. */
-	return atomic_exchange_explicit(sptep, spte, memory_order_seq_cst);
+	/* Relaxed: a claim that stood is over, by the order of this entry
+	 * alone; what is stored after it for who comes next is released
+	 * (gfns.set, spte.publish), and a flush follows. */
+	return atomic_exchange_explicit(sptep, spte, memory_order_relaxed);
 }
 
 /* Under the mmu_lock: take bits away.  Return: the entry as it was. */
 static inline uint64_t spte_remove_bits(spte_t *sptep, uint64_t bits)
 {
-	/* SEQ_CST(spte.protect) pairs with ACQ_REL(spte.claim) and
-	 * ACQ_REL(spte.commit): as spte.exchange. */
-	return atomic_fetch_and_explicit(sptep, ~bits, memory_order_seq_cst);
+	/* Relaxed: as spte_exchange(); who has taken a mark sees the claim
+	 * that came before it, or the commit. */
+	return atomic_fetch_and_explicit(sptep, ~bits, memory_order_relaxed);
 }
 
 #endif

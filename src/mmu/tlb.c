@@ -9,8 +9,8 @@
  * translation is never older than that.
  *
  * Synchronisation
- *   spte.touch   A and D are set by compare-exchange, so never in an entry
- *                that has become something else (K12).
+ *   A and D are set by compare-exchange, so never in an entry that has become
+ *   something else (K12).
  */
 #include "base/bits.h"
 #include "base/pause_point.h"
@@ -61,10 +61,11 @@ static bool touch(const struct mmu_vcpu *vcpu, struct spte_walk *walk,
 		if ((walk->spte & bits) == bits)
 			return true;
 		tide_pause("tlb_fill.read");
-		/* ACQ_REL(spte.touch) pairs with RELEASE(spte.publish) */
+		/* Relaxed: what the walk has read it acquired, and until our
+		 * next safe point nothing but rights and bits change. */
 		if (atomic_compare_exchange_weak_explicit(
 			    walk->sptep, &walk->spte, walk->spte | bits,
-			    memory_order_acq_rel, memory_order_acquire))
+			    memory_order_relaxed, memory_order_relaxed))
 			return true;
 	}
 }
