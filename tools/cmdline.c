@@ -15,15 +15,26 @@
 #define NS_PER_MIN (60ull * 1000000000)
 #define HELP_VALUE 1000 /* what getopt_long returns for --help */
 
+/* The short form of option number @index, or 0. */
+static char letter_of(const struct options *options, size_t index)
+{
+	const char *letters = options->letters ? options->letters : "";
+
+	return index < strlen(letters) ? letters[index] : '\0';
+}
+
 static void print_help(const struct options *options)
 {
 	printf("Usage: tidemark %s\n%s\n\nOptions:\n", options->usage,
 	       options->summary);
-	for (const struct option_spec *s = options->specs; s->name; s++) {
+	for (size_t i = 0; options->specs[i].name; i++) {
+		const struct option_spec *s = &options->specs[i];
+		char letter = letter_of(options, i);
 		char left[64];
 
-		(void)snprintf(left, sizeof(left), "--%s%s%s", s->name,
-			       s->argument ? " " : "",
+		(void)snprintf(left, sizeof(left), "%s%.1s%s--%s%s%s",
+			       letter ? "-" : "", &letter, letter ? ", " : "",
+			       s->name, s->argument ? " " : "",
 			       s->argument ? s->argument : "");
 		printf("  %-26s %s\n", left, s->help);
 	}
@@ -148,12 +159,42 @@ static void to_getopt(const struct options *options, struct option *table)
 	table[i] = (struct option){ 0 };
 }
 
+/* ":h", and what has a letter of its own; ':' first tells a missing argument
+ * from an unknown option. */
+static void to_letters(const struct options *options, char *letters)
+{
+	*letters++ = ':';
+	*letters++ = 'h';
+	for (size_t i = 0; options->specs[i].name; i++) {
+		char letter = letter_of(options, i);
+
+		if (!letter)
+			continue;
+		*letters++ = letter;
+		if (options->specs[i].type != OPTION_FLAG)
+			*letters++ = ':';
+	}
+	*letters = '\0';
+}
+
+/* The spec that getopt's answer is about: an index, or a letter. */
+static const struct option_spec *spec_of(const struct options *options, int got)
+{
+	for (size_t i = 0; options->specs[i].name; i++) {
+		if (letter_of(options, i) && letter_of(options, i) == got)
+			return &options->specs[i];
+	}
+	return &options->specs[got];
+}
+
 int options_parse(const struct options *options, int argc, char **argv,
 		  int *ret_first)
 {
 	struct option table[OPTIONS_MAX + 2];
+	char letters[2 * OPTIONS_MAX + 4];
 	int got;
 
+	to_letters(options, letters);
 	to_getopt(options, table);
 	opterr = 0;
 	optind = 1;
@@ -161,8 +202,7 @@ int options_parse(const struct options *options, int argc, char **argv,
 		int at = optind;
 		int status;
 
-		/* ':' tells a missing argument from an unknown option. */
-		got = getopt_long(argc, argv, ":h", table, NULL);
+		got = getopt_long(argc, argv, letters, table, NULL);
 		if (got == -1)
 			break;
 		if (got == HELP_VALUE || got == 'h') {
@@ -173,7 +213,7 @@ int options_parse(const struct options *options, int argc, char **argv,
 			return tool_error("%s: needs a value", argv[at]);
 		if (got == '?')
 			return unknown(options, argv[at]);
-		status = store(&options->specs[got], optarg);
+		status = store(spec_of(options, got), optarg);
 		if (status >= 0)
 			return status;
 	}

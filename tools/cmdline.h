@@ -38,6 +38,8 @@ struct options {
 	const char *usage; /* after "tidemark " */
 	const char *summary;
 	const struct option_spec *specs;
+	/* Short forms: the first letter is the first option's, and so on. */
+	const char *letters;
 	unsigned int operands_max;
 };
 

@@ -18,6 +18,7 @@ static const struct command commands[] = {
 	{ "probe", "which ways of catching writes work on this host",
 	  cmd_probe },
 	{ "soak", "look for lost pages until the time is up", cmd_soak },
+	{ "watch", "see what a running process writes", cmd_watch },
 	{ "bench", "measure", cmd_bench },
 	{ "version", "print the version", cmd_version },
 	{ "help", "print help about a command", cmd_help },
@@ -27,8 +28,8 @@ static const struct command commands[] = {
 static void print_usage(FILE *out)
 {
 	fprintf(out, "Usage: tidemark COMMAND [OPTION]...\n"
-		     "Exactly which pages of a guest were written, and what "
-		     "that is good for.\n\nCommands:\n");
+		     "Exactly which pages of a guest, or of a process, were "
+		     "written, and what that is good for.\n\nCommands:\n");
 	for (unsigned int i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-9s %s\n", commands[i].name,
 			commands[i].summary);

@@ -326,8 +326,13 @@ static int collect_slot(struct tide_wp *wp, struct tide_slot *slot)
 	if (!err)
 		return 0;
 	tide_slot_fail_closed(slot);
+	if (err != -EPERM)
+		return err;
 	/* Mapped anew.  What was written there meanwhile is among the rest. */
-	return err == -EPERM ? arm(wp, slot) : err;
+	err = arm(wp, slot);
+	/* Another process may change its mappings faster than we look: then the
+	 * slot is dirty as a whole each time, until it is gone. */
+	return wp->remote && err != -ESRCH ? 0 : err;
 }
 
 static int wp_collect(void *tracker, struct tide_slot *only)

@@ -130,10 +130,10 @@ static int track(struct tide_process *process, const struct map *map,
 
 	memcpy(mapping.name, map->name, sizeof(mapping.name));
 	err = tide_slot_add(process->space, &slot);
-	if (err == -EBUSY || err == -ENOMEM || err == -ESRCH)
+	if (err == -EBUSY || err == -ESRCH)
 		return err;
 	if (err)
-		return 0; /* a device's, or gone already */
+		return 0; /* a device's, or gone already: ENOMEM, too */
 	process->next_slot++;
 	err = insert(process, find(process, start), &mapping);
 	if (err) {

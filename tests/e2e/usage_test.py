@@ -8,7 +8,8 @@ import re
 
 import command
 
-NEEDS = {"demo": [], "vm": [], "probe": [], "soak": ["--minutes", "1"],
+NEEDS = {"demo": [], "vm": [], "probe": [],
+         "watch": ["--pid", "1"], "soak": ["--minutes", "1"],
          "migrate": ["--control", "x", "--to", "unix:y"]}
 
 
@@ -16,7 +17,8 @@ def options_of(name):
     """(option, takes a value) of a command, from its own help."""
     usage = command.run(name, "--help").stdout
     return [(option, bool(value)) for option, value in
-            re.findall(r"^  --([a-z-]+)( [A-Z]+)?", usage, re.MULTILINE)]
+            re.findall(r"^  (?:-[a-z], )?--([a-z-]+)( [A-Z]+)?", usage,
+                       re.MULTILINE)]
 
 
 def test_help():

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""watch_test.py - tidemark watch, on processes that write what we know
+
+Usage: watch_test.py TIDEMARK
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import command
+
+PAGES = 40
+# Writes the same pages of a mapping of its own every 10 ms, and counts the
+# times that a sleep of its own was cut short.
+TARGET = f"""
+import mmap, time
+memory = mmap.mmap(-1, {1024 * 4096}, mmap.MAP_PRIVATE)
+print("ready", flush=True)
+n = 0
+while True:
+    n = (n + 1) % 256
+    for page in range(0, {PAGES} * 3, 3):
+        memory[page * 4096] = n
+    time.sleep(0.01)
+"""
+
+
+def works():
+    return "wp" in command.tracker_names() and os.uname().machine == "x86_64"
+
+
+def target():
+    process = subprocess.Popen([sys.executable, "-c", TARGET],
+                               stdout=subprocess.PIPE, encoding="utf-8")
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def descriptors(process):
+    return sorted(os.listdir(f"/proc/{process.pid}/fd"))
+
+
+def objects(done):
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_pages():
+    """Fails when pages are missing, or many come that nobody wrote."""
+    process = target()
+    before = descriptors(process)
+    seen = objects(command.run("watch", "-p", str(process.pid), "--interval",
+                               "100", "--for", "2500ms", "--json"))
+    assert len(seen) >= 15, len(seen)
+    full = [one for one in seen
+            if any(mapping["dirty_pages"] == PAGES
+                   for mapping in one["mappings"])]
+    # A machine that is busy may not let it write in an interval.
+    assert len(full) >= len(seen) // 2, seen
+    windows = [one for one in seen if "window_dirty_pages" in one]
+    assert windows and all(
+        one["window_dirty_pages"] >= PAGES for one in windows), windows
+    assert all(one["dirty_bytes"] == one["dirty_pages"] * 4096
+               for one in seen)
+    assert process.poll() is None and descriptors(process) == before
+    process.kill()
+    process.wait()
+
+
+def test_lines():
+    """Fails when the lines for people do not say what they should."""
+    process = target()
+    done = command.run("watch", "-p", str(process.pid), "--interval", "200",
+                       "--for", "1s")
+    process.kill()
+    process.wait()
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and lines[0].startswith("attached: one thread")
+    assert any(" pages dirty in " in line for line in lines), lines
+    assert any("anonymous" in line or "/" in line for line in lines), lines
+
+
+def test_command():
+    """Fails when a command that is watched is not ended with us."""
+    done = command.run("watch", "--interval", "100", "--for", "500ms",
+                       "--json", "--", "sleep", "77.7")
+    assert objects(done)
+    assert subprocess.run(["pgrep", "-f", "^sleep 77.7"],
+                          capture_output=True, check=False).returncode == 1
+
+
+def test_end():
+    """Fails when the end of the process is an error, or is waited for."""
+    done = command.run("watch", "--interval", "100", "--json", "--", "sleep",
+                       "1")
+    assert len(objects(done)) >= 5
+
+
+def test_killed():
+    """Fails when a watcher that is killed leaves anything behind."""
+    process = target()
+    before = descriptors(process)
+    for moment in (0.002, 0.01, 0.05, 0.3):
+        watcher = subprocess.Popen(
+            [command.TIDEMARK, "watch", "-p", str(process.pid), "--json"],
+            stdout=subprocess.DEVNULL)
+        time.sleep(moment)
+        watcher.send_signal(signal.SIGKILL)
+        watcher.wait()
+    time.sleep(0.2)
+    assert process.poll() is None and descriptors(process) == before
+    assert objects(command.run("watch", "-p", str(process.pid), "--interval",
+                               "100", "--for", "500ms", "--json"))
+    process.kill()
+    process.wait()
+
+
+def test_refused():
+    """Fails when a process that cannot be watched gets more than a line."""
+    said = command.one_line(command.run("watch", "-p", "4194303"))
+    assert "no such process" in said
+    said = command.one_line(command.run("watch"))
+    assert "which process" in said
+    command.one_line(command.run("watch", "-p", "0"))
+    command.one_line(command.run("watch", "-p", "1", "--", "true"))
+    command.one_line(command.run("watch", "-p", "1", "--interval", "1us"))
+
+
+CLAIMS = [("what cannot be watched is one line", test_refused)]
+REAL = [
+    ("the pages that a process writes, and no others", test_pages),
+    ("lines for people", test_lines),
+    ("a command ends with us", test_command),
+    ("we end with the process", test_end),
+    ("a watcher that is killed leaves nothing behind", test_killed),
+]
+if works():
+    CLAIMS += REAL
+else:
+    CLAIMS += [(name + " # SKIP processes cannot be tracked here",
+                lambda: None) for name, _ in REAL]
+command.main(CLAIMS)
