@@ -99,15 +99,38 @@ static void second_opens_dirty(void)
 	model_harvest(1);
 }
 
-static void second_asks(void)
+static void second_asks_pages(void)
 {
-	struct tide_client_stats client;
-	struct tide_space_stats space;
-
 	(void)tide_client_pending(model.client[1].client);
-	tide_client_stats_get(model.client[1].client, &client);
-	tide_space_stats_get(model.space, &space);
+}
+
+static void second_asks_stats(void)
+{
+	struct tide_client_stats stats;
+
+	tide_client_stats_get(model.client[1].client, &stats);
+}
+
+static void second_wants_all(void)
+{
 	tide_client_dirty_all(model.client[1].client);
+}
+
+static void somebody_asks_stats(void)
+{
+	struct tide_space_stats stats;
+
+	tide_space_stats_get(model.space, &stats);
+}
+
+static void somebody_asks_tracker(void)
+{
+	(void)tide_space_tracker(model.space);
+}
+
+static void chunks_grow(void)
+{
+	tide_space_chunk_set(model.space, 128);
 }
 
 static void space_detaches(void)
@@ -188,6 +211,15 @@ static void two_extents_are_begun(void)
 	model_begin(0);
 }
 
+/* next gives the second client a page. */
+static void next_will_tell(void)
+{
+	model.may_invent = true;
+	(void)tide_mark(model.space, 0);
+	model_begin(0);
+	(void)tide_mark(model.space, 0);
+}
+
 /* The VM has the slot already. */
 static void guest_runs(void)
 {
@@ -236,7 +268,7 @@ MODEL_SETUP(detached, .clients = 1, .then = logging_may_end)
 MODEL_SETUP(unattached, .clients = 1, .marks_only = true, .then = guest_runs)
 MODEL_SETUP(two_extents_begun, .clients = 1, .npages = 3, .manual = true,
 	    .then = two_extents_are_begun)
-MODEL_SETUP(asked, .clients = 2, .then = everything_may_be_dirty)
+MODEL_SETUP(telling, .clients = 2, .manual = true, .then = next_will_tell)
 
 /* The page was written before it opened. */
 static void second_hears_nothing(void)
@@ -348,7 +380,14 @@ static const struct litmus all[] = {
 	PROGRAM("attach", unattached, 10, guest_writes, first_tries,
 		model_attach),
 	/* Questions do not race with answers. */
-	PROGRAM("questions", asked, 70, first_harvests, second_asks),
+	PROGRAM("ask-pages", telling, 4, first_goes_on, second_asks_pages),
+	PROGRAM("ask-stats", telling, 4, first_goes_on, second_asks_stats),
+	PROGRAM("want-all", telling, 4, first_goes_on, second_wants_all),
+	PROGRAM("ask-space-stats", telling, 4, first_goes_on,
+		somebody_asks_stats),
+	PROGRAM("ask-tracker", detached, 2, space_detaches,
+		somebody_asks_tracker),
+	PROGRAM("grow-chunks", telling, 4, first_goes_on, chunks_grow),
 };
 
 int main(int argc, char **argv)
