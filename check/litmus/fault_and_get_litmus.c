@@ -522,7 +522,7 @@ static const struct litmus all[] = {
 		       .init = clean_slow,
 		       .final = last_harvest_is_complete,
 		       .thread = { write_once, write_too, harvest_and_copy } },
-	  .executions = 256849,
+	  .executions = 257713,
 	  .slow = true },
 	{ .program = { .name = "guest-adds",
 		       .threads = 2,

@@ -636,8 +636,8 @@ static void guest_takes_right(void)
 	tell();
 }
 
-/* The same leaf once more, for a guest's entry without its dirty bit. */
-static void map_with_fewer_rights(void)
+/* The same leaf, with fewer rights. */
+static void map_once_more(uint64_t access, bool guest_dirty)
 {
 	struct spte_walk walk;
 	const struct mmu_map map = {
@@ -645,8 +645,8 @@ static void map_with_fewer_rights(void)
 		.slot = mmu->slots[0][RAM_SLOT],
 		.gfn = A,
 		.page = { (uintptr_t)ram[A] >> TIDE_PAGE_SHIFT, true },
-		.access = GUEST_READ | GUEST_WRITE,
-		.guest_dirty = false,
+		.access = access,
+		.guest_dirty = guest_dirty,
 	};
 
 	tide_lock_acquire(&mmu->mmu_lock);
@@ -656,6 +656,16 @@ static void map_with_fewer_rights(void)
 			       !mmu_unlock_flush(mmu),
 		       "mapped and flushed", EXPLORE_HERE);
 	tell();
+}
+
+static void map_clean(void)
+{
+	map_once_more(GUEST_READ | GUEST_WRITE, false);
+}
+
+static void map_to_be_read(void)
+{
+	map_once_more(GUEST_READ, true);
 }
 
 static void right_is_gone(void)
@@ -810,6 +820,67 @@ static void fault_a_write_b(void)
 	(void)store_if_permitted(DIRECT, GPA(B), 7);
 }
 
+/* Tables that go while somebody walks them */
+
+static void fault_if_mapped(void)
+{
+	fast_fault(0, GVA);
+}
+
+static struct shadow_page *lowest_table(void)
+{
+	struct shadow_page *sp = mmu->oldest;
+
+	while (sp && (sp->role.direct || sp->role.level > 1))
+		sp = sp->newer;
+	return sp;
+}
+
+static void zap_lowest(void)
+{
+	struct shadow_page *sp;
+
+	tide_lock_acquire(&mmu->mmu_lock);
+	sp = lowest_table();
+	if (sp)
+		sp_zap(mmu, sp);
+	(void)mmu_unlock_flush(mmu);
+}
+
+/* And is used again at once. */
+static void zap_and_free(void)
+{
+	zap_lowest();
+	sp_collect_garbage(mmu, true);
+	fault(1, GVA, TIDE_ACCESS_READ);
+}
+
+/* A table waits to be freed, and there is another to be zapped. */
+static void garbage_more(void)
+{
+	zap_lowest();
+	fault(1, GVA, TIDE_ACCESS_READ);
+}
+
+STAGE(garbage, { .shadowed = true, .more = garbage_more })
+
+static void free_garbage(void)
+{
+	sp_collect_garbage(mmu, true);
+}
+
+static void zap_and_fault(void)
+{
+	zap_lowest();
+	fault(0, GVA, TIDE_ACCESS_READ);
+}
+
+static void tables_are_sound(void)
+{
+	mmu_check(mmu);
+	explore_assert(load(0, GVA) == A, "mapped", EXPLORE_HERE);
+}
+
 #define TWO(name_, executions_, init_, final_, first_, second_)   \
 	{                                                         \
 		.program = { .name = (name_),                     \
@@ -851,7 +922,9 @@ static const struct litmus all[] = {
 	TWO("k28-guest-takes-right", 3, gva_in_tlb, right_is_gone, write_by_tlb,
 	    guest_takes_right),
 	TWO("k28-leaf-has-fewer-rights", 3, gva_in_tlb, right_is_gone,
-	    write_by_tlb, map_with_fewer_rights),
+	    write_by_tlb, map_clean),
+	TWO("k28-leaf-loses-access", 3, gva_in_tlb, right_is_gone, write_by_tlb,
+	    map_to_be_read),
 	THREE("k9-get-that-finds-nothing", 6, dirty_in_tlb, caught_after_get,
 	      write_ram_by_tlb, get_first, get_and_tell),
 	TWO("k6-dirty-and-protect", 4, writable_not_dirty, host_knows,
@@ -862,6 +935,10 @@ static const struct litmus all[] = {
 	    map_again),
 	TWO("k6-dirty-and-drop", 14, writable_not_dirty, host_knows,
 	    write_a_page, drop_page),
+	TWO("freed-while-walked", 10, two_gfns, tables_are_sound,
+	    fault_if_mapped, zap_and_free),
+	TWO("freed-while-zapped", 52, garbage, tables_are_sound, zap_and_fault,
+	    free_garbage),
 	TWO("k12-fill-and-split", 175, large, large_is_split, store_to_b,
 	    log_and_copy),
 	TWO("k24-split-is-flushed", 3, large_in_tlb, large_is_split,
