@@ -14,7 +14,9 @@
  * barrier on each side.  Here both sides change the counter, the device by
  * adding nothing, so that one comes after the other: if the device is second
  * it sees the count and takes the lock, where the shadow is made to follow; if
- * it is first its data is there when the entries are read.
+ * it is first its data, released, is there when the entries are read.  The
+ * other way nothing has to be acquired: whoever counts has the lock that the
+ * device takes then.
  */
 #include <errno.h>
 #include <string.h>
@@ -162,9 +164,9 @@ static int write_page(struct tide_mmu *mmu, uint64_t gpa, const uint8_t *from,
 	if (place.backed)
 		backing_page_dirty(mmu->config.backing, ref.pfn);
 	mmu_mark_dirty(mmu, NULL, place.slot, place.page);
-	/* ACQ_REL(track.look) pairs with ACQ_REL(track.count) */
+	/* RELEASE(track.look) pairs with ACQUIRE(track.count) */
 	tables = atomic_fetch_add_explicit(&mmu->indirect_pages, 0,
-					   memory_order_acq_rel);
+					   memory_order_release);
 	place_put(mmu, &ref);
 	if (tables)
 		mmu_follow_write(mmu, 0, gpa, (uint32_t)nbytes);

@@ -26,7 +26,7 @@
  * Synchronisation
  *   gfns.set    the gfn of a leaf, before the leaf -> gfns.get.  The leaf is
  *               published after it and read before it.
- *   track.count   a table is tracked -> track.look in host_page.c
+ *   track.look    in host_page.c, a device's data -> track.count
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -181,11 +181,11 @@ static void track(struct tide_mmu *mmu, const struct shadow_page *sp, bool on)
 	}
 	if (!slot->track[sp->gfn - base]++)
 		block->tracked++;
-	/* ACQ_REL(track.count) pairs with ACQ_REL(track.look): a writer that
+	/* ACQUIRE(track.count) pairs with RELEASE(track.look): a writer that
 	 * does not go through the mmu_lock either sees the count, or its data
 	 * is there when the table's entries are read (K22). */
 	(void)atomic_fetch_add_explicit(&mmu->indirect_pages, 1,
-					memory_order_acq_rel);
+					memory_order_acquire);
 	mmu_protect_table(mmu, slot, sp->gfn);
 }
 
