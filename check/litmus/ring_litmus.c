@@ -21,8 +21,8 @@
  *      before it enters: flush_litmus.c
  * K44  a batch of nothing                       ring-batch
  * K45  a reset without an end                   ring-bounded
- * K46  slots_lock dropped within a reset        ring-page has one reset at a
- *      time, and ring.h asks for that
+ * K46  slots_lock dropped within a reset        fault_and_get_litmus.c; here
+ *      there is one reset at a time, as ring.h asks for
  * K47  an offset that wraps                     ring-wrapped, ring-scribbled
  */
 #include "litmus.h"
