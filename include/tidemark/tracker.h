@@ -12,6 +12,8 @@
  *            per vCPU.
  * wp         ordinary memory of a process, by userfaultfd's asynchronous
  *            write-protect and PAGEMAP_SCAN (Linux 6.7).
+ * sigsegv    this process's memory on older kernels, by mprotect(2) and a
+ *            signal handler.
  *
  * The embedder keeps its VM and vCPU descriptors and its run loop.  From
  * attach to detach the space makes the KVM_SET_USER_MEMORY_REGION calls.
@@ -45,6 +47,7 @@ enum tide_tracker {
 	TIDE_TRACKER_SOFT_BITMAP,
 	TIDE_TRACKER_SOFT_RING,
 	TIDE_TRACKER_WP,
+	TIDE_TRACKER_SIGSEGV,
 	TIDE_TRACKER_COUNT
 };
 
@@ -113,11 +116,21 @@ struct tide_wp_config {
 	int pagemap_fd;
 };
 
+/*
+ * sigsegv has no config.  Its slots are readable and writable memory of this
+ * process, under wp's rules, at most 1024 of them.  It has the handler of
+ * SIGSEGV from attach to detach and calls the one before it for faults that are
+ * not its own; a handler that is installed later has to do the same.  Not seen,
+ * and to be marked, are pages that are discarded; a system call that writes
+ * into an armed page fails with EFAULT.  Where the kernel has no mappings left
+ * to part armed pages from others (vm.max_map_count), larger blocks are dirty.
+ */
+
 /**
  * tide_space_attach() - let a mechanism report writes into this space
  * @config: struct tide_kvm_config for the KVM trackers, struct
  *          tide_soft_config for the software MMU's, struct tide_wp_config for
- *          wp; NULL with wp: this process's own memory
+ *          wp; NULL with wp: this process's own memory; NULL with sigsegv
  *
  * Every slot is added to the VM, or taken over, and is dirty as a whole for
  * clients that are open already.
@@ -127,9 +140,9 @@ struct tide_wp_config {
  * to the other one by another mechanism or any by soft-ring, or if the ring
  * cannot be turned on any more because a vCPU exists;
  * -EBADF if a descriptor is not what it should be; -EOPNOTSUPP if the kernel
- * lacks it; -EPERM if wp may not be used; -EEXIST for two slots of wp with a
- * page of memory in common; -EFAULT if a slot of wp is not mapped; -ENOMEM;
- * -E2BIG; or the kernel's error for a slot.  On failure no tracker is
+ * lacks it; -EPERM if wp may not be used; -EEXIST for two slots of wp or
+ * sigsegv with a page of memory in common; -EFAULT if one is not mapped;
+ * -ENOSPC for too many of sigsegv; -ENOMEM; -E2BIG; or the kernel's error for a slot.  On failure no tracker is
  * attached; slots that are in the VM by then stay there, not logged.
  */
 TIDE_API TIDE_MUST_CHECK int tide_space_attach(struct tide_space *space,

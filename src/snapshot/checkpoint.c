@@ -415,7 +415,9 @@ static void restore(const struct tide_checkpoint *checkpoint,
 int tide_checkpoint_rollback(struct tide_checkpoint *checkpoint,
 			     uint64_t *ret_pages)
 {
-	bool seen = tide_space_tracker(checkpoint->space) == TIDE_TRACKER_WP;
+	enum tide_tracker tracker = tide_space_tracker(checkpoint->space);
+	bool seen =
+		tracker == TIDE_TRACKER_WP || tracker == TIDE_TRACKER_SIGSEGV;
 	struct tide_harvest *harvest;
 	struct tide_extent extent;
 	uint64_t pages = 0;

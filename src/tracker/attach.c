@@ -10,6 +10,7 @@
 #include "base/bits.h"
 #include "base/options.h"
 #include "tracker/kvm_tracker.h"
+#include "tracker/sigsegv.h"
 #include "tracker/soft_tracker.h"
 #include "tracker/wp_tracker.h"
 
@@ -37,6 +38,7 @@ static const char *const names[TIDE_TRACKER_COUNT] = {
 	[TIDE_TRACKER_SOFT_BITMAP] = "soft-bitmap",
 	[TIDE_TRACKER_SOFT_RING] = "soft-ring",
 	[TIDE_TRACKER_WP] = "wp",
+	[TIDE_TRACKER_SIGSEGV] = "sigsegv",
 };
 
 const char *tide_tracker_name(enum tide_tracker tracker)
@@ -233,6 +235,15 @@ static int attach_wp(struct tide_space *space, const void *config)
 	return tide_space_attach_ops(space, &tide_wp_ops, wp);
 }
 
+static int attach_sigsegv(struct tide_space *space, const void *config)
+{
+	struct tide_sigsegv *sigsegv;
+	int err = config ? -EINVAL : tide_sigsegv_create(space, &sigsegv);
+
+	return err ? err
+		   : tide_space_attach_ops(space, &tide_sigsegv_ops, sigsegv);
+}
+
 int tide_space_attach(struct tide_space *space, enum tide_tracker tracker,
 		      const void *config)
 {
@@ -250,6 +261,8 @@ int tide_space_attach(struct tide_space *space, enum tide_tracker tracker,
 		return attach_soft(space, tracker, config);
 	case TIDE_TRACKER_WP:
 		return attach_wp(space, config);
+	case TIDE_TRACKER_SIGSEGV:
+		return attach_sigsegv(space, config);
 	case TIDE_TRACKER_NONE:
 	case TIDE_TRACKER_COUNT:
 	default:

@@ -2,7 +2,7 @@
 /*
  * probe_wp.c - the probe's guest is this thread, its memory the process's own
  *
- * On every third pass the last page is discarded before it is written, because
+ * With wp, on every third pass, the last page is discarded before it is written, because
  * a kernel might forget the page with its content.
  */
 #include <errno.h>
@@ -33,7 +33,7 @@ static int wp_pass(struct probe *probe, uint8_t value, uint64_t *ret_ns)
 	volatile unsigned char *data = probe->data;
 	uint64_t begin_ns;
 
-	if (value % 3 == 0 &&
+	if (value % 3 == 0 && probe->result->tracker == TIDE_TRACKER_WP &&
 	    madvise(probe->data + (PROBE_PAGES - 1) * TIDE_PAGE_SIZE,
 		    TIDE_PAGE_SIZE, MADV_DONTNEED))
 		return probe_fail(probe, "discard a page", -errno);

@@ -74,11 +74,11 @@ extern const struct machine machine_soft;
 
 #define MACHINE_STATE_MAX 4096u /* bytes of any machine's vCPU */
 
-/* Is there a machine for it?  wp tracks processes, and not guests. */
+/* Is there a machine for it?  Some track processes, and not guests. */
 static inline bool machine_has(enum tide_tracker tracker)
 {
 	return (unsigned int)tracker < TIDE_TRACKER_COUNT &&
-	       tracker != TIDE_TRACKER_WP;
+	       tracker != TIDE_TRACKER_WP && tracker != TIDE_TRACKER_SIGSEGV;
 }
 
 static inline const struct machine *machine_of(enum tide_tracker tracker)

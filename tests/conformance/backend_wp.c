@@ -26,6 +26,7 @@ struct wp {
 	struct tide_space *space;
 	int memory_fd; /* a file of one value, to be read from */
 	uint64_t random;
+	bool stores_only;
 	/* As they were when the last operation began: in the middle of it they
 	 * cannot be asked for. */
 	struct tide_slot_info slots[SLOTS_MAX];
@@ -99,16 +100,16 @@ static int wp_create(const struct conform_backend *backend,
 	struct wp *self = calloc(1, sizeof(*self));
 	int err;
 
-	(void)backend;
 	(void)options;
 	if (!self)
 		return -ENOMEM;
 	self->random = seed;
+	self->stores_only = backend->tracker == TIDE_TRACKER_SIGSEGV;
 	self->memory_fd = memfd_create("value", MFD_CLOEXEC);
 	memset(&kernel, 0, sizeof(kernel));
 	err = self->memory_fd < 0 ? -errno : tide_space_create(&self->space);
 	if (!err)
-		err = tide_space_attach(self->space, TIDE_TRACKER_WP, NULL);
+		err = tide_space_attach(self->space, backend->tracker, NULL);
 	if (err) {
 		wp_destroy(self);
 		return err;
@@ -151,7 +152,7 @@ static int write_page(struct wp *self, void *page, uint64_t value)
 {
 	if (draw(self, 16) == 0)
 		(void)madvise(page, TIDE_PAGE_SIZE, MADV_PAGEOUT);
-	if (draw(self, 4)) {
+	if (self->stores_only || draw(self, 4)) {
 		*(volatile uint64_t *)page = value;
 		return 0;
 	}
@@ -216,4 +217,13 @@ static const struct conform_backend wp = {
 	.calm = wp_calm,
 };
 
-const struct conform_backend *const conform_wp[] = { &wp, NULL };
+static const struct conform_backend sigsegv = {
+	.name = "sigsegv",
+	.tracker = TIDE_TRACKER_SIGSEGV,
+	.create = wp_create,
+	.destroy = wp_destroy,
+	.space = wp_space,
+	.guest_write = wp_guest_write,
+};
+
+const struct conform_backend *const conform_wp[] = { &wp, &sigsegv, NULL };

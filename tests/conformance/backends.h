@@ -10,7 +10,8 @@
  * vm-*     under the project's own VMM (tidemark/vmm.h)
  * soft-*   the software MMU: direct, and through guest page tables in both
  *          formats; soft-swap-*: with fewer frames than pages
- * wp       this process's memory, written by stores and by system calls
+ * wp       this process's memory, written by stores and by system calls;
+ *          sigsegv: by stores only
  */
 #ifndef TIDE_TEST_BACKENDS_H
 #define TIDE_TEST_BACKENDS_H

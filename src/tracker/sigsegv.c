@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sigsegv.c - this process's memory, by mprotect(2) and a signal handler
+ *
+ * Theory of operation
+ * -------------------
+ * For kernels that lack what wp.c needs.  A logged slot's pages are made
+ * read-only; the first write to one raises SIGSEGV, whose handler marks the
+ * page, makes it writable and returns, and the write runs (thread 1: mark, then
+ * writable).  A harvest takes a word of marks and makes its pages read-only
+ * again.  Both hold the slot's lock from the one step to the other: a harvest
+ * that fell between mark and writable would leave a page writable without a
+ * mark (K2).  The lock is a word that is spun on, because a handler may use
+ * nothing else; a harvest blocks all signals while it holds it, and touches no
+ * tracked memory, so that no handler of its own thread ever waits for it.
+ *
+ * Every other page that is protected or not makes one mapping more, and a
+ * process may have some 65,000.  Where mprotect says that there are no more, the
+ * handler makes a larger block writable, all of which is then dirty; the whole
+ * slot is one mapping in any case.
+ *
+ * The handler is the process's.  It is installed with the first tracker, runs
+ * on the alternate stack if the thread has one, and calls whoever was there
+ * before for every fault that is not ours.  A fault that was ours when it was
+ * raised may find no slot any more: it is tried once more, after each removal.
+ *
+ * What it cannot see: a system call that writes into a protected page fails
+ * with EFAULT, and a page that is discarded reads as zero without a mark.
+ *
+ * Synchronisation
+ *   guarded.publish  a slot's record is complete -> guarded.find
+ *   guarded.leave    a handler has left -> guarded.wait, before it is freed
+ *   guarded.unlock   what was done under a slot's lock -> guarded.lock
+ */
+#include "tracker/sigsegv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/relax.h"
+#include "log/bitmap.h"
+
+#define SLOTS_MAX 1024u
+
+struct guarded {
+	uintptr_t begin;
+	uint64_t npages;
+	_Atomic uint32_t lock;
+	struct tide_bitmap dirty; /* and writable */
+	const struct tide_slot *slot;
+};
+
+struct tide_sigsegv {
+	struct tide_space *space;
+};
+
+/* What a handler can reach: there is one for the process. */
+static struct {
+	_Atomic(struct guarded *) slots[SLOTS_MAX];
+	_Atomic uint32_t end;	   /* none from here on */
+	_Atomic uint32_t handlers; /* that are at work */
+	_Atomic uint64_t removals;
+	struct sigaction before; /* the one that was there */
+	uint32_t trackers;
+	pthread_mutex_t lock; /* of trackers, before, and writing slots */
+} all = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* Of this thread: the removals when a fault was last tried once more. */
+static __thread uint64_t tried __attribute__((tls_model("initial-exec")));
+
+static void lock_slot(struct guarded *guarded)
+{
+	/* ACQUIRE(guarded.lock) pairs with RELEASE(guarded.unlock) */
+	while (atomic_exchange_explicit(&guarded->lock, 1,
+					memory_order_acquire))
+		tide_relax();
+}
+
+static void unlock_slot(struct guarded *guarded)
+{
+	/* RELEASE(guarded.unlock) pairs with ACQUIRE(guarded.lock) */
+	atomic_store_explicit(&guarded->lock, 0, memory_order_release);
+}
+
+static void *address_of(const struct guarded *guarded, uint64_t page)
+{
+	return (void *)(guarded->begin + (page << TIDE_PAGE_SHIFT));
+}
+
+/* ---- the handler ---- */
+
+static struct guarded *find(uintptr_t address)
+{
+	/* Relaxed: a slot that is not in yet is not protected yet. */
+	uint32_t end = atomic_load_explicit(&all.end, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < end; i++) {
+		/* SEQ_CST(guarded.find) pairs with SEQ_CST(guarded.publish):
+		 * and with its removal, after which it is waited for us. */
+		struct guarded *guarded = atomic_load_explicit(
+			&all.slots[i], memory_order_seq_cst);
+
+		if (guarded && address - guarded->begin <
+				       guarded->npages << TIDE_PAGE_SHIFT)
+			return guarded;
+	}
+	return NULL;
+}
+
+/* Mark, then writable: the page, or as large a block as it takes. */
+static void let_write(struct guarded *guarded, uint64_t page)
+{
+	uint64_t npages = 1, first;
+	int failed;
+
+	lock_slot(guarded);
+	do {
+		uint64_t n = npages;
+
+		first = page & ~(npages - 1);
+		if (n > guarded->npages - first)
+			n = guarded->npages - first;
+		tide_bitmap_set_range(&guarded->dirty, first, n);
+		failed = mprotect(address_of(guarded, first),
+				  n << TIDE_PAGE_SHIFT, PROT_READ | PROT_WRITE);
+		npages *= 2;
+	} while (failed && npages < 2 * guarded->npages);
+	unlock_slot(guarded);
+}
+
+/* As if we were not there. */
+static void chain(int number, siginfo_t *info, void *context)
+{
+	if (all.before.sa_flags & SA_SIGINFO) {
+		all.before.sa_sigaction(number, info, context);
+		return;
+	}
+	if (all.before.sa_handler != SIG_DFL &&
+	    all.before.sa_handler != SIG_IGN) {
+		all.before.sa_handler(number);
+		return;
+	}
+	/* The fault comes again, and ends the process. */
+	(void)signal(SIGSEGV, SIG_DFL);
+}
+
+static void handle(int number, siginfo_t *info, void *context)
+{
+	struct guarded *guarded = NULL;
+	uint64_t removals;
+	int saved = errno;
+
+	/* SEQ_CST(guarded.enter) pairs with SEQ_CST(guarded.wait): who takes a
+	 * slot out sees us, or we do not see the slot. */
+	(void)atomic_fetch_add_explicit(&all.handlers, 1, memory_order_seq_cst);
+	if (info->si_code == SEGV_ACCERR)
+		guarded = find((uintptr_t)info->si_addr);
+	if (guarded)
+		let_write(guarded,
+			  ((uintptr_t)info->si_addr - guarded->begin) >>
+				  TIDE_PAGE_SHIFT);
+	/* Relaxed: one that is seen late is another try. */
+	removals = atomic_load_explicit(&all.removals, memory_order_relaxed);
+	/* RELEASE(guarded.leave) pairs with SEQ_CST(guarded.wait) */
+	(void)atomic_fetch_sub_explicit(&all.handlers, 1, memory_order_release);
+	errno = saved;
+	if (guarded)
+		return;
+	if (info->si_code == SEGV_ACCERR && tried != removals)
+		tried = removals;
+	else
+		chain(number, info, context);
+}
+
+static int install(void)
+{
+	struct sigaction action = {
+		.sa_sigaction = handle,
+		.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART,
+	};
+	int err = 0;
+
+	(void)sigemptyset(&action.sa_mask);
+	(void)pthread_mutex_lock(&all.lock);
+	if (!all.trackers && sigaction(SIGSEGV, &action, &all.before))
+		err = -errno;
+	if (!err)
+		all.trackers++;
+	(void)pthread_mutex_unlock(&all.lock);
+	return err;
+}
+
+/* Somebody who has installed another one since keeps it, and calls ours. */
+static void uninstall(void)
+{
+	struct sigaction now;
+
+	(void)pthread_mutex_lock(&all.lock);
+	if (--all.trackers == 0 && !sigaction(SIGSEGV, NULL, &now) &&
+	    now.sa_flags & SA_SIGINFO && now.sa_sigaction == handle)
+		(void)sigaction(SIGSEGV, &all.before, NULL);
+	(void)pthread_mutex_unlock(&all.lock);
+}
+
+/* ---- slots ---- */
+
+/* Return: 0; -ENOSPC. */
+static int publish(struct guarded *guarded)
+{
+	uint32_t i = 0;
+
+	(void)pthread_mutex_lock(&all.lock);
+	/* Relaxed, all.lock is held. */
+	while (i < SLOTS_MAX &&
+	       atomic_load_explicit(&all.slots[i], memory_order_relaxed))
+		i++;
+	if (i < SLOTS_MAX) {
+		/* Relaxed, all.lock is held. */
+		if (i == atomic_load_explicit(&all.end, memory_order_relaxed))
+			atomic_store_explicit(&all.end, i + 1,
+					      memory_order_relaxed);
+		/* SEQ_CST(guarded.publish) pairs with
+		 * SEQ_CST(guarded.find) */
+		atomic_store_explicit(&all.slots[i], guarded,
+				      memory_order_seq_cst);
+	}
+	(void)pthread_mutex_unlock(&all.lock);
+	return i < SLOTS_MAX ? 0 : -ENOSPC;
+}
+
+static struct guarded *unpublish(const struct tide_slot *slot)
+{
+	struct guarded *guarded = NULL;
+
+	(void)pthread_mutex_lock(&all.lock);
+	for (uint32_t i = 0; i < SLOTS_MAX && !guarded; i++) {
+		/* Relaxed, all.lock is held. */
+		guarded = atomic_load_explicit(&all.slots[i],
+					       memory_order_relaxed);
+		if (!guarded || guarded->slot != slot) {
+			guarded = NULL;
+			continue;
+		}
+		/* Relaxed: only compared with itself. */
+		(void)atomic_fetch_add_explicit(&all.removals, 1,
+						memory_order_relaxed);
+		/* SEQ_CST(guarded.publish) pairs with
+		 * SEQ_CST(guarded.find) */
+		atomic_store_explicit(&all.slots[i], NULL,
+				      memory_order_seq_cst);
+	}
+	(void)pthread_mutex_unlock(&all.lock);
+	/* SEQ_CST(guarded.wait) pairs with SEQ_CST(guarded.enter) and
+	 * RELEASE(guarded.leave) */
+	while (guarded &&
+	       atomic_load_explicit(&all.handlers, memory_order_seq_cst))
+		tide_relax();
+	return guarded;
+}
+
+static struct guarded *guarded_of(const struct tide_slot *slot)
+{
+	struct guarded *found = NULL;
+
+	(void)pthread_mutex_lock(&all.lock);
+	for (uint32_t i = 0; i < SLOTS_MAX && !found; i++) {
+		/* Relaxed, all.lock is held. */
+		found = atomic_load_explicit(&all.slots[i],
+					     memory_order_relaxed);
+		if (found && found->slot != slot)
+			found = NULL;
+	}
+	(void)pthread_mutex_unlock(&all.lock);
+	return found;
+}
+
+static void destroy(struct guarded *guarded)
+{
+	if (!guarded)
+		return;
+	tide_bitmap_fini(&guarded->dirty);
+	free(guarded);
+}
+
+static int protect_all(const struct tide_slot *slot, int protection)
+{
+	int saved = errno;
+	int err = 0;
+
+	if (mprotect(tide_slot_host(slot),
+		     tide_slot_npages(slot) << TIDE_PAGE_SHIFT, protection))
+		err = errno == ENOMEM ? -EFAULT : -errno;
+	errno = saved;
+	return err;
+}
+
+static void disarm(const struct tide_slot *slot)
+{
+	(void)protect_all(slot, PROT_READ | PROT_WRITE);
+	destroy(unpublish(slot));
+}
+
+static int arm(struct tide_slot *slot)
+{
+	struct guarded *guarded = calloc(1, sizeof(*guarded));
+	int err;
+
+	if (!guarded)
+		return -ENOMEM;
+	guarded->slot = slot;
+	guarded->begin = (uintptr_t)tide_slot_host(slot);
+	guarded->npages = tide_slot_npages(slot);
+	err = tide_bitmap_init(&guarded->dirty, guarded->npages);
+	if (!err)
+		err = publish(guarded);
+	if (err) {
+		destroy(guarded);
+		return err;
+	}
+	err = protect_all(slot, PROT_READ);
+	if (err)
+		disarm(slot);
+	return err;
+}
+
+static int sigsegv_slot_log(void *tracker, struct tide_slot *slot, bool on)
+{
+	const struct tide_sigsegv *sigsegv = tracker;
+	uint64_t begin_ns = tide_now_ns();
+	int err = 0;
+
+	disarm(slot); /* if it was */
+	if (on)
+		err = arm(slot);
+	tide_space_held(sigsegv->space, begin_ns);
+	return err;
+}
+
+static bool is_taken(const struct tide_sigsegv *sigsegv,
+		     const struct tide_slot *slot)
+{
+	uintptr_t begin = (uintptr_t)tide_slot_host(slot);
+	uintptr_t end = begin + (tide_slot_npages(slot) << TIDE_PAGE_SHIFT);
+
+	for (struct tide_slot *other = tide_slot_first(sigsegv->space); other;
+	     other = tide_slot_next(other)) {
+		uintptr_t at = (uintptr_t)tide_slot_host(other);
+
+		if (other != slot && at < end &&
+		    begin < at + (tide_slot_npages(other) << TIDE_PAGE_SHIFT))
+			return true;
+	}
+	return false;
+}
+
+static int sigsegv_slot_add(void *tracker, struct tide_slot *slot, bool log)
+{
+	if (is_taken(tracker, slot))
+		return -EEXIST;
+	return log ? sigsegv_slot_log(tracker, slot, true) : 0;
+}
+
+static int sigsegv_slot_remove(void *tracker, struct tide_slot *slot)
+{
+	return sigsegv_slot_log(tracker, slot, false);
+}
+
+/* To a process gfns are only names. */
+static int sigsegv_slot_move(void *tracker, struct tide_slot *slot,
+			     uint64_t first_gfn)
+{
+	(void)tracker;
+	(void)slot;
+	(void)first_gfn;
+	return 0;
+}
+
+/* As with wp: what is written after the removal has begun is not ours. */
+static int sigsegv_slot_park(void *tracker, struct tide_slot *slot)
+{
+	(void)tracker;
+	(void)slot;
+	return 0;
+}
+
+/* ---- collect ---- */
+
+struct harvest {
+	struct guarded *guarded;
+	struct tide_slot *slot;
+	int err;
+};
+
+/* The pages of @bits read-only again.  Return: an error; some may be. */
+static int protect(struct guarded *guarded, uint64_t word, uint64_t bits)
+{
+	while (bits) {
+		uint64_t first = (uint64_t)__builtin_ctzll(bits);
+		uint64_t rest = ~(bits >> first);
+		uint64_t n = rest ? (uint64_t)__builtin_ctzll(rest) : 64;
+
+		if (n > 64 - first)
+			n = 64 - first;
+		if (mprotect(address_of(guarded, word * 64 + first),
+			     n << TIDE_PAGE_SHIFT, PROT_READ))
+			return errno == ENOMEM ? -ENOMEM : -errno;
+		bits &= ~((UINT64_MAX >> (64 - n)) << first);
+	}
+	return 0;
+}
+
+static void take_word(void *opaque, uint64_t word, uint64_t bits)
+{
+	struct harvest *harvest = opaque;
+	struct guarded *guarded = harvest->guarded;
+	int err;
+
+	lock_slot(guarded);
+	bits = tide_bitmap_and_not(&guarded->dirty, word, UINT64_MAX);
+	err = protect(guarded, word, bits);
+	/* Those that stay writable are dirty the next time, too. */
+	if (err)
+		tide_bitmap_set_word(&guarded->dirty, word, bits);
+	unlock_slot(guarded);
+	tide_found_bits(harvest->slot, word, bits);
+	if (err && err != -ENOMEM)
+		harvest->err = err;
+}
+
+static int collect_slot(struct tide_slot *slot)
+{
+	struct harvest harvest = { guarded_of(slot), slot, 0 };
+	sigset_t signals, old;
+	int saved = errno;
+
+	assert(harvest.guarded);
+	(void)sigfillset(&signals);
+	(void)pthread_sigmask(SIG_SETMASK, &signals, &old);
+	tide_bitmap_peek(&harvest.guarded->dirty, take_word, &harvest);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	errno = saved;
+	if (harvest.err)
+		tide_slot_fail_closed(slot);
+	return harvest.err;
+}
+
+static int sigsegv_collect(void *tracker, struct tide_slot *only)
+{
+	const struct tide_sigsegv *sigsegv = tracker;
+	int err = 0;
+
+	for (struct tide_slot *slot = tide_slot_first(sigsegv->space); slot;
+	     slot = tide_slot_next(slot)) {
+		uint64_t begin_ns = tide_now_ns();
+		int ret;
+
+		if (!tide_slot_logged(slot) || (only && slot != only))
+			continue;
+		ret = collect_slot(slot);
+		tide_space_held(sigsegv->space, begin_ns);
+		if (!err)
+			err = ret;
+	}
+	return err;
+}
+
+static bool sigsegv_sync(void *tracker)
+{
+	(void)tracker;
+	return true;
+}
+
+/* ---- the tracker ---- */
+
+int tide_sigsegv_create(struct tide_space *space, struct tide_sigsegv **ret)
+{
+	struct tide_sigsegv *sigsegv;
+	int err;
+
+	if (sysconf(_SC_PAGESIZE) != (long)TIDE_PAGE_SIZE)
+		return -EOPNOTSUPP;
+	sigsegv = calloc(1, sizeof(*sigsegv));
+	if (!sigsegv)
+		return -ENOMEM;
+	sigsegv->space = space;
+	err = install();
+	if (err) {
+		free(sigsegv);
+		return err;
+	}
+	*ret = sigsegv;
+	return 0;
+}
+
+static void sigsegv_destroy(void *tracker)
+{
+	struct tide_sigsegv *sigsegv = tracker;
+
+	uninstall();
+	free(sigsegv);
+}
+
+const struct tide_tracker_ops tide_sigsegv_ops = {
+	.kind = TIDE_TRACKER_SIGSEGV,
+	.slot_add = sigsegv_slot_add,
+	.slot_remove = sigsegv_slot_remove,
+	.slot_move = sigsegv_slot_move,
+	.slot_park = sigsegv_slot_park,
+	.slot_log = sigsegv_slot_log,
+	.collect = sigsegv_collect,
+	.sync = sigsegv_sync,
+	.destroy = sigsegv_destroy,
+};

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * own_memory_test.c - threads that write while this process harvests itself
+ *
+ * By wp and by sigsegv.  Each page has one writer, which counts in it; the
+ * harvester copies what it is handed.  And what is special of a handler of
+ * SIGSEGV: whose it is, who else wants it, and when there are no mappings left.
+ */
+#undef NDEBUG
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <tidemark/client.h>
+#include <tidemark/probe.h>
+#include <tidemark/space.h>
+#include <tidemark/tracker.h>
+
+#include "test_support.h"
+
+#define PAGE TIDE_PAGE_SIZE
+#define PAGES 512u
+#define WRITERS 3
+#define MANY_PAGES 140000u /* more than there may be mappings, by two */
+
+static unsigned char *memory, *copy;
+static _Atomic int stop;
+
+static const enum tide_tracker trackers[] = { TIDE_TRACKER_WP,
+					      TIDE_TRACKER_SIGSEGV };
+
+static void need(enum tide_tracker tracker)
+{
+	struct tide_probe_result result;
+
+	assert_int_equal(tide_probe(tracker, &result), 0);
+	if (!result.works)
+		SKIP(tide_tracker_name(tracker), "%s", result.why);
+}
+
+static void *map(uint64_t npages)
+{
+	void *at = mmap(NULL, npages * PAGE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	assert_ptr_not_equal(at, MAP_FAILED);
+	return at;
+}
+
+static void add(struct tide_space *space, void *host, uint64_t npages)
+{
+	const struct tide_slot_config slot = { .npages = npages, .host = host };
+
+	assert_int_equal(tide_slot_add(space, &slot), 0);
+}
+
+/* Its pages are number, number + WRITERS, ... */
+static void *write_on(void *opaque)
+{
+	uint64_t random = (uintptr_t)opaque + 1, number = (uintptr_t)opaque;
+
+	while (!stop) {
+		uint64_t page;
+
+		random = random * 6364136223846793005u + 1442695040888963407u;
+		page = (random >> 33) % (PAGES / WRITERS) * WRITERS + number;
+		++*(volatile uint64_t *)(void *)(memory + page * PAGE);
+	}
+	return NULL;
+}
+
+static uint64_t harvest(struct tide_client *client)
+{
+	struct tide_harvest *harvest;
+	struct tide_extent e;
+	uint64_t pages = 0;
+
+	assert_int_equal(tide_harvest_begin(client, &harvest), 0);
+	while (tide_harvest_next(harvest, &e) > 0) {
+		for (uint64_t i = 0; i < e.npages; i++)
+			/* Its first word, which a writer may be writing. */
+			*(uint64_t *)(void *)(copy + (e.first_gfn + i) * PAGE) =
+				*(volatile uint64_t *)(void *)(memory +
+							       (e.first_gfn +
+								i) * PAGE);
+		pages += e.npages;
+	}
+	assert_int_equal(tide_harvest_commit(harvest), 0);
+	return pages;
+}
+
+static void start(pthread_t *thread)
+{
+	stop = 0;
+	for (uintptr_t i = 0; i < WRITERS; i++)
+		assert_int_equal(
+			pthread_create(&thread[i], NULL, write_on, (void *)i),
+			0);
+}
+
+static void finish(const pthread_t *thread)
+{
+	stop = 1;
+	for (int i = 0; i < WRITERS; i++)
+		(void)pthread_join(thread[i], NULL);
+}
+
+static void nap_ms(long ms)
+{
+	struct timespec time = { 0, ms * 1000000 };
+
+	nanosleep(&time, NULL);
+}
+
+/* Fails when a write that falls into a harvest is lost. */
+static void test_threads(void **state)
+{
+	(void)state;
+	for (size_t t = 0; t < 2; t++) {
+		pthread_t thread[WRITERS];
+		struct tide_client *client;
+		struct tide_space *space;
+
+		need(trackers[t]);
+		memory = map(PAGES);
+		copy = map(PAGES);
+		assert_int_equal(tide_space_create(&space), 0);
+		assert_int_equal(tide_space_attach(space, trackers[t], NULL),
+				 0);
+		add(space, memory, PAGES);
+		assert_int_equal(tide_client_open(space, "copy",
+						  TIDE_START_ALL_DIRTY,
+						  &client),
+				 0);
+		start(thread);
+		for (int i = 0; i < 100 * (int)test_long(); i++) {
+			(void)harvest(client);
+			nap_ms(1);
+		}
+		finish(thread);
+		(void)harvest(client);
+		for (uint64_t page = 0; page < PAGES; page++)
+			assert_memory_equal(copy + page * PAGE,
+					    memory + page * PAGE, 8);
+		assert_int_equal(harvest(client), 0);
+		tide_client_close(client);
+		tide_space_destroy(space);
+		munmap(memory, PAGES * PAGE);
+		munmap(copy, PAGES * PAGE);
+	}
+}
+
+/* Fails when a fault that was ours when it was raised, and finds its slot
+ * removed, ends the process. */
+static void test_removals(void **state)
+{
+	pthread_t thread[WRITERS];
+	struct tide_client *client;
+	struct tide_space *space;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	assert_int_equal(tide_space_create(&space), 0);
+	assert_int_equal(tide_space_attach(space, TIDE_TRACKER_SIGSEGV, NULL),
+			 0);
+	start(thread);
+	for (int i = 0; i < 100 * (int)test_long(); i++) {
+		add(space, memory, PAGES);
+		assert_int_equal(tide_client_open(space, "some",
+						  TIDE_START_CLEAN, &client),
+				 0);
+		nap_ms(1);
+		tide_client_close(client);
+		assert_int_equal(tide_slot_remove(space, 0), 0);
+	}
+	finish(thread);
+	tide_space_destroy(space);
+	munmap(memory, PAGES * PAGE);
+}
+
+/* Fails when there are no mappings left for single pages, and a write is lost,
+ * is not let through, or its page never comes clean. */
+static void test_many_mappings(void **state)
+{
+	struct tide_client *client;
+	struct tide_space *space;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(MANY_PAGES);
+	copy = map(MANY_PAGES);
+	assert_int_equal(tide_space_create(&space), 0);
+	assert_int_equal(tide_space_attach(space, TIDE_TRACKER_SIGSEGV, NULL),
+			 0);
+	add(space, memory, MANY_PAGES);
+	assert_int_equal(
+		tide_client_open(space, "copy", TIDE_START_CLEAN, &client), 0);
+	for (uint64_t page = 0; page < MANY_PAGES; page += 2)
+		memory[page * PAGE] = 1;
+	assert_true(harvest(client) >= MANY_PAGES / 2);
+	for (uint64_t page = 0; page < MANY_PAGES; page += 2)
+		assert_int_equal(copy[page * PAGE], 1);
+	memory[77 * PAGE] = 2;
+	assert_true(harvest(client) >= 1);
+	assert_int_equal(copy[77 * PAGE], 2);
+	for (int i = 0; i < 20 && harvest(client); i++)
+		;
+	assert_int_equal(harvest(client), 0);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	munmap(memory, MANY_PAGES * PAGE);
+	munmap(copy, MANY_PAGES * PAGE);
+}
+
+static sigjmp_buf back;
+
+static void catch_it(int number)
+{
+	siglongjmp(back, number);
+}
+
+/* Fails when a fault that is not ours does not get to whoever wants it, or our
+ * handler is not taken away, or taken away from somebody else. */
+static void test_handlers(void **state)
+{
+	struct sigaction now;
+	struct tide_client *client;
+	struct tide_space *space;
+	unsigned char *other;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	copy = map(PAGES);
+	other = map(1);
+	assert_int_equal(mprotect(other, PAGE, PROT_READ), 0);
+	(void)signal(SIGSEGV, catch_it);
+	assert_int_equal(tide_space_create(&space), 0);
+	assert_int_equal(tide_space_attach(space, TIDE_TRACKER_SIGSEGV, NULL),
+			 0);
+	add(space, memory, PAGES);
+	assert_int_equal(
+		tide_client_open(space, "copy", TIDE_START_CLEAN, &client), 0);
+	if (sigsetjmp(back, 1) == 0) {
+		*(volatile unsigned char *)other = 1;
+		fail_msg("nobody was told");
+	}
+	memory[5 * PAGE] = 1;
+	assert_int_equal(harvest(client), 1);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	assert_int_equal(sigaction(SIGSEGV, NULL, &now), 0);
+	assert_ptr_equal(now.sa_handler, catch_it);
+	(void)signal(SIGSEGV, SIG_DFL);
+	munmap(memory, PAGES * PAGE);
+	munmap(copy, PAGES * PAGE);
+	munmap(other, PAGE);
+}
+
+/* Fails when a system call that writes into an armed page does anything but
+ * what tidemark/tracker.h says. */
+static void test_kernel_writes(void **state)
+{
+	struct tide_client *client;
+	struct tide_space *space;
+	int channel[2];
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	copy = map(PAGES);
+	assert_int_equal(pipe(channel), 0);
+	assert_int_equal(write(channel[1], "ab", 2), 2);
+	assert_int_equal(tide_space_create(&space), 0);
+	assert_int_equal(tide_space_attach(space, TIDE_TRACKER_SIGSEGV, NULL),
+			 0);
+	add(space, memory, PAGES);
+	assert_int_equal(
+		tide_client_open(space, "copy", TIDE_START_CLEAN, &client), 0);
+	assert_int_equal(read(channel[0], memory + 3 * PAGE, 1), -1);
+	assert_int_equal(errno, EFAULT);
+	memory[3 * PAGE] = 0;
+	assert_true(read(channel[0], memory + 3 * PAGE, 1) == 1);
+	assert_int_equal(harvest(client), 1);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	close(channel[0]);
+	close(channel[1]);
+	munmap(memory, PAGES * PAGE);
+	munmap(copy, PAGES * PAGE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_removals),
+		cmocka_unit_test(test_many_mappings),
+		cmocka_unit_test(test_handlers),
+		cmocka_unit_test(test_kernel_writes),
+	};
+
+	return cmocka_run_group_tests_name("own memory", tests, NULL, NULL);
+}
