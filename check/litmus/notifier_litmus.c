@@ -382,11 +382,6 @@ static void write_0(void)
 	enter_and_store(vcpu[0], 0, 1);
 }
 
-static void write_0_by_another(void)
-{
-	enter_and_store(vcpu[1], 0, 2);
-}
-
 static void write_1(void)
 {
 	enter_and_store(vcpu[0], 1, 1);
@@ -415,14 +410,24 @@ static void read_0(void)
 		       EXPLORE_HERE);
 }
 
-static void emulate(void)
+static void emulate_by(struct mmu_vcpu *self, uint64_t value)
 {
 	struct mmu_write write = { .op = MMU_OP_STORE,
 				   .nbytes = 8,
-				   .value = 1 };
+				   .value = value };
 
-	explore_assert(!mmu_emulate_write(mmu, vcpu[0], 0, 0, &write),
+	explore_assert(!mmu_emulate_write(mmu, self, 0, 0, &write),
 		       "there is memory", EXPLORE_HERE);
+}
+
+static void emulate(void)
+{
+	emulate_by(vcpu[0], 1);
+}
+
+static void emulate_by_another(void)
+{
+	emulate_by(vcpu[1], 2);
 }
 
 static void move(void)
@@ -657,7 +662,7 @@ int main(int argc, char **argv)
 		  .executions = 12 },
 		{ PROGRAM("discard-table-and-fault", a_table, led_nowhere,
 			  write_by_table, discard_table),
-		  .executions = 112 },
+		  .executions = 124 },
 		{ PROGRAM("discard-table-and-write-on", a_table_in_tlb,
 			  led_nowhere, write_on_by_table, discard_table),
 		  .executions = 9 },
@@ -667,9 +672,12 @@ int main(int argc, char **argv)
 		{ PROGRAM("move-and-move-slot", mapped, nothing_mapped,
 			  move_slot, move),
 		  .executions = 5 },
-		{ PROGRAM("move-and-two-vcpus", not_mapped, written_by_either,
-			  write_0, move, write_0_by_another),
-		  .slow = true },
+		{ PROGRAM("move-write-and-emulated-write", mapped,
+			  written_by_either, write_0, move, emulate_by_another),
+		  .executions = 7744, .slow = true },
+		{ PROGRAM("move-fault-and-emulated-write", not_mapped,
+			  written_by_either, write_0, move, emulate_by_another),
+		  .executions = 5147, .slow = true },
 	};
 
 	return litmus_main(all, sizeof(all) / sizeof(all[0]), argc, argv);
