@@ -54,6 +54,7 @@ struct how {
 	bool large;	    /* two pages, which a large leaf can map */
 	bool walks;	    /* the page is vCPU 0's table; not mapped */
 	bool leads_on;	    /* it is, and a second page is in its TLB */
+	bool of_another;    /* it is vCPU 1's, and not shadowed yet */
 	enum mapped mapped; /* by vCPU 0 */
 };
 
@@ -141,6 +142,12 @@ static void build(const void *opaque)
 	} else if (!how->walks) {
 		use_page(how->mapped);
 	}
+	if (how->of_another) {
+		const struct tide_paging paging = { .mode = TIDE_PAGING_SV39 };
+
+		*page = TABLE_ENTRY | TABLE_AD;
+		must(!tide_vcpu_set_paging(&vcpu[1]->public, &paging));
+	}
 	if (how->absent)
 		must(!set_slot(0, NULL, 0));
 }
@@ -170,6 +177,8 @@ SETUP(large, { .large = true, .mapped = IN_TLB })
 SETUP(large_logged, { .large = true, .logged = true, .mapped = IN_TLB })
 SETUP(a_table, { .walks = true })
 SETUP(a_table_that_leads_on, { .leads_on = true })
+SETUP(anothers_table,
+      { .large = true, .logged = true, .of_another = true, .mapped = IN_TLB })
 SETUP(a_logged_table, { .walks = true, .logged = true })
 SETUP(to_be_set, { .initially_set = true, .mapped = BY_WRITE })
 
@@ -211,6 +220,13 @@ static void write_on(void)
 	explore_assert(!tide_vcpu_safe_point(&vcpu[0]->public), "goes on",
 		       EXPLORE_HERE);
 	if (store(0, 2))
+		explore_assert(!tide_vcpu_exit(&vcpu[0]->public), "exits",
+			       EXPLORE_HERE);
+}
+
+static void empty_table(void)
+{
+	if (store(0, 0))
 		explore_assert(!tide_vcpu_exit(&vcpu[0]->public), "exits",
 			       EXPLORE_HERE);
 }
@@ -380,6 +396,23 @@ static void log_off(void)
 	change(0, page, 0);
 }
 
+/* Afterwards vCPU 1 uses the page as a table. */
+static void log_off_and_walk(void)
+{
+	uint64_t value;
+	int ret;
+
+	change(0, page, 0);
+	explore_assert(!tide_vcpu_enter(&vcpu[1]->public), "enters",
+		       EXPLORE_HERE);
+	ret = tide_vcpu_load(&vcpu[1]->public, TIDE_PAGE_SIZE, 8, &value);
+	explore_assert(!ret || ret == TIDE_EXIT_GUEST_FAULT,
+		       "read, or no such page", EXPLORE_HERE);
+	if (!ret)
+		explore_assert(!tide_vcpu_exit(&vcpu[1]->public), "exits",
+			       EXPLORE_HERE);
+}
+
 static void log_off_and_on(void)
 {
 	change(0, page, 0);
@@ -423,6 +456,14 @@ static void led_nowhere(void)
 	explore_assert(!is_mapped(1, NULL), "not mapped any more",
 		       EXPLORE_HERE);
 	explore_assert(*other == POISON, "not written any more", EXPLORE_HERE);
+}
+
+static void shadowed_as_it_is(void)
+{
+	struct spte_walk walk;
+
+	explore_assert(*page || !mmu_walk(vcpu[1], TIDE_PAGE_SIZE, &walk),
+		       "no mapping of a table that is empty", EXPLORE_HERE);
 }
 
 static void gone_for_another(void)
@@ -576,6 +617,9 @@ int main(int argc, char **argv)
 		{ PROGRAM("log-off-and-fault", logged_not_mapped, NULL, write_0,
 			  log_off),
 		  .executions = 32 },
+		{ PROGRAM("log-off-and-a-table", anothers_table,
+			  shadowed_as_it_is, empty_table, log_off_and_walk),
+		  .executions = 3 },
 		{ PROGRAM("log-off-and-fast-fault", logged, NULL, write_0,
 			  log_off),
 		  .executions = 3 },
