@@ -142,8 +142,9 @@ struct tide_wp_config {
  * -EBADF if a descriptor is not what it should be; -EOPNOTSUPP if the kernel
  * lacks it; -EPERM if wp may not be used; -EEXIST for two slots of wp or
  * sigsegv with a page of memory in common; -EFAULT if one is not mapped;
- * -ENOSPC for too many of sigsegv; -ENOMEM; -E2BIG; or the kernel's error for a slot.  On failure no tracker is
- * attached; slots that are in the VM by then stay there, not logged.
+ * -ENOSPC for too many of sigsegv; -ENOMEM; -E2BIG; or the kernel's error for a
+ * slot.  On failure no tracker is attached; slots that are in the VM by then
+ * stay there, not logged.
  */
 TIDE_API TIDE_MUST_CHECK int tide_space_attach(struct tide_space *space,
 					       enum tide_tracker tracker,

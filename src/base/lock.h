@@ -23,6 +23,7 @@ enum tide_lock_rank {
 	TIDE_RANK_BACKING,	   /* tide_backing.lock */
 	TIDE_RANK_MMU,		   /* tide_mmu.mmu_lock */
 	TIDE_RANK_VM,		   /* tide_vm.lock: a leaf */
+	TIDE_RANK_SIGSEGV,	   /* sigsegv.c's all.lock: a leaf */
 };
 
 #ifdef __clang__
@@ -47,6 +48,18 @@ struct TIDE_CAPABILITY tide_lock {
 	enum tide_lock_rank rank;
 #endif
 };
+
+#ifdef TIDE_CHECKS
+#define TIDE_LOCK_INITIALIZER(its_rank)                                \
+	{                                                              \
+		.mutex = PTHREAD_MUTEX_INITIALIZER, .rank = (its_rank) \
+	}
+#else
+#define TIDE_LOCK_INITIALIZER(its_rank)            \
+	{                                          \
+		.mutex = PTHREAD_MUTEX_INITIALIZER \
+	}
+#endif
 
 /* Return: 0; -ENOMEM and such. */
 int tide_lock_init(struct tide_lock *lock, enum tide_lock_rank rank);

@@ -2,8 +2,8 @@
 /*
  * probe_wp.c - the probe's guest is this thread, its memory the process's own
  *
- * With wp, on every third pass, the last page is discarded before it is written, because
- * a kernel might forget the page with its content.
+ * With wp, on every third pass, the last page is discarded before it is
+ * written, because a kernel might forget the page with its content.
  */
 #include <errno.h>
 #include <sys/mman.h>

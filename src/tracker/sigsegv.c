@@ -15,9 +15,9 @@
  * tracked memory, so that no handler of its own thread ever waits for it.
  *
  * Every other page that is protected or not makes one mapping more, and a
- * process may have some 65,000.  Where mprotect says that there are no more, the
- * handler makes a larger block writable, all of which is then dirty; the whole
- * slot is one mapping in any case.
+ * process may have some 65,000.  Where mprotect says that there are no more,
+ * the handler makes a larger block writable, all of which is then dirty; the
+ * whole slot is one mapping in any case.
  *
  * The handler is the process's.  It is installed with the first tracker, runs
  * on the alternate stack if the thread has one, and calls whoever was there
@@ -29,7 +29,9 @@
  *
  * Synchronisation
  *   guarded.publish  a slot's record is complete -> guarded.find
- *   guarded.leave    a handler has left -> guarded.wait, before it is freed
+ *   guarded.enter    a handler is at work -> guarded.wait, before it is freed
+ *   guarded.leave    it has left -> guarded.wait
+ *   guarded.removed  a slot was taken out -> guarded.again
  *   guarded.unlock   what was done under a slot's lock -> guarded.lock
  */
 #include "tracker/sigsegv.h"
@@ -47,6 +49,7 @@
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/clock.h"
+#include "base/lock.h"
 #include "base/relax.h"
 #include "log/bitmap.h"
 
@@ -65,15 +68,19 @@ struct tide_sigsegv {
 };
 
 /* What a handler can reach: there is one for the process. */
-static struct {
+struct sigsegv_all {
 	_Atomic(struct guarded *) slots[SLOTS_MAX];
 	_Atomic uint32_t end;	   /* none from here on */
 	_Atomic uint32_t handlers; /* that are at work */
 	_Atomic uint64_t removals;
 	struct sigaction before; /* the one that was there */
 	uint32_t trackers;
-	pthread_mutex_t lock; /* of trackers, before, and writing slots */
-} all = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct tide_lock lock; /* of trackers, before, and writing slots */
+};
+
+static struct sigsegv_all all = {
+	.lock = TIDE_LOCK_INITIALIZER(TIDE_RANK_SIGSEGV),
+};
 
 /* Of this thread: the removals when a fault was last tried once more. */
 static __thread uint64_t tried __attribute__((tls_model("initial-exec")));
@@ -105,8 +112,8 @@ static struct guarded *find(uintptr_t address)
 	uint32_t end = atomic_load_explicit(&all.end, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < end; i++) {
-		/* SEQ_CST(guarded.find) pairs with SEQ_CST(guarded.publish):
-		 * and with its removal, after which it is waited for us. */
+		/* SEQ_CST(guarded.find) pairs with SEQ_CST(guarded.publish);
+		 * whoever takes it out waits for us. */
 		struct guarded *guarded = atomic_load_explicit(
 			&all.slots[i], memory_order_seq_cst);
 
@@ -169,8 +176,9 @@ static void handle(int number, siginfo_t *info, void *context)
 		let_write(guarded,
 			  ((uintptr_t)info->si_addr - guarded->begin) >>
 				  TIDE_PAGE_SHIFT);
-	/* Relaxed: one that is seen late is another try. */
-	removals = atomic_load_explicit(&all.removals, memory_order_relaxed);
+	/* SEQ_CST(guarded.again) pairs with SEQ_CST(guarded.removed): whose
+	 * slot is not found any more sees that one was removed. */
+	removals = atomic_load_explicit(&all.removals, memory_order_seq_cst);
 	/* RELEASE(guarded.leave) pairs with SEQ_CST(guarded.wait) */
 	(void)atomic_fetch_sub_explicit(&all.handlers, 1, memory_order_release);
 	errno = saved;
@@ -191,12 +199,12 @@ static int install(void)
 	int err = 0;
 
 	(void)sigemptyset(&action.sa_mask);
-	(void)pthread_mutex_lock(&all.lock);
+	tide_lock_acquire(&all.lock);
 	if (!all.trackers && sigaction(SIGSEGV, &action, &all.before))
 		err = -errno;
 	if (!err)
 		all.trackers++;
-	(void)pthread_mutex_unlock(&all.lock);
+	tide_lock_release(&all.lock);
 	return err;
 }
 
@@ -205,61 +213,78 @@ static void uninstall(void)
 {
 	struct sigaction now;
 
-	(void)pthread_mutex_lock(&all.lock);
+	tide_lock_acquire(&all.lock);
 	if (--all.trackers == 0 && !sigaction(SIGSEGV, NULL, &now) &&
 	    now.sa_flags & SA_SIGINFO && now.sa_sigaction == handle)
 		(void)sigaction(SIGSEGV, &all.before, NULL);
-	(void)pthread_mutex_unlock(&all.lock);
+	tide_lock_release(&all.lock);
 }
 
 /* ---- slots ---- */
 
+/* With all.lock held. */
+static struct guarded *get_slot(uint32_t i)
+{
+	/* Relaxed: nobody changes it meanwhile. */
+	return atomic_load_explicit(&all.slots[i], memory_order_relaxed);
+}
+
+/* With all.lock held. */
+static void set_slot(uint32_t i, struct guarded *guarded)
+{
+	/* SEQ_CST(guarded.publish) pairs with SEQ_CST(guarded.find) */
+	atomic_store_explicit(&all.slots[i], guarded, memory_order_seq_cst);
+}
+
+/* Where @slot is, or, if that is NULL, a free place; SLOTS_MAX: nowhere.  With
+ * all.lock held. */
+static uint32_t place_of(const struct tide_slot *slot)
+{
+	for (uint32_t i = 0; i < SLOTS_MAX; i++) {
+		const struct guarded *guarded = get_slot(i);
+
+		if (slot ? guarded && guarded->slot == slot : !guarded)
+			return i;
+	}
+	return SLOTS_MAX;
+}
+
 /* Return: 0; -ENOSPC. */
 static int publish(struct guarded *guarded)
 {
-	uint32_t i = 0;
+	uint32_t i;
 
-	(void)pthread_mutex_lock(&all.lock);
-	/* Relaxed, all.lock is held. */
-	while (i < SLOTS_MAX &&
-	       atomic_load_explicit(&all.slots[i], memory_order_relaxed))
-		i++;
+	tide_lock_acquire(&all.lock);
+	i = place_of(NULL);
 	if (i < SLOTS_MAX) {
-		/* Relaxed, all.lock is held. */
-		if (i == atomic_load_explicit(&all.end, memory_order_relaxed))
-			atomic_store_explicit(&all.end, i + 1,
-					      memory_order_relaxed);
-		/* SEQ_CST(guarded.publish) pairs with
-		 * SEQ_CST(guarded.find) */
-		atomic_store_explicit(&all.slots[i], guarded,
-				      memory_order_seq_cst);
+		/* Relaxed: written with all.lock held. */
+		uint32_t end =
+			atomic_load_explicit(&all.end, memory_order_relaxed);
+
+		/* Relaxed: who does not see it yet has no fault there yet. */
+		atomic_store_explicit(&all.end, i < end ? end : i + 1,
+				      memory_order_relaxed);
+		set_slot(i, guarded);
 	}
-	(void)pthread_mutex_unlock(&all.lock);
+	tide_lock_release(&all.lock);
 	return i < SLOTS_MAX ? 0 : -ENOSPC;
 }
 
 static struct guarded *unpublish(const struct tide_slot *slot)
 {
 	struct guarded *guarded = NULL;
+	uint32_t i;
 
-	(void)pthread_mutex_lock(&all.lock);
-	for (uint32_t i = 0; i < SLOTS_MAX && !guarded; i++) {
-		/* Relaxed, all.lock is held. */
-		guarded = atomic_load_explicit(&all.slots[i],
-					       memory_order_relaxed);
-		if (!guarded || guarded->slot != slot) {
-			guarded = NULL;
-			continue;
-		}
-		/* Relaxed: only compared with itself. */
+	tide_lock_acquire(&all.lock);
+	i = place_of(slot);
+	if (i < SLOTS_MAX) {
+		guarded = get_slot(i);
+		/* SEQ_CST(guarded.removed) pairs with SEQ_CST(guarded.again) */
 		(void)atomic_fetch_add_explicit(&all.removals, 1,
-						memory_order_relaxed);
-		/* SEQ_CST(guarded.publish) pairs with
-		 * SEQ_CST(guarded.find) */
-		atomic_store_explicit(&all.slots[i], NULL,
-				      memory_order_seq_cst);
+						memory_order_seq_cst);
+		set_slot(i, NULL);
 	}
-	(void)pthread_mutex_unlock(&all.lock);
+	tide_lock_release(&all.lock);
 	/* SEQ_CST(guarded.wait) pairs with SEQ_CST(guarded.enter) and
 	 * RELEASE(guarded.leave) */
 	while (guarded &&
@@ -271,16 +296,13 @@ static struct guarded *unpublish(const struct tide_slot *slot)
 static struct guarded *guarded_of(const struct tide_slot *slot)
 {
 	struct guarded *found = NULL;
+	uint32_t i;
 
-	(void)pthread_mutex_lock(&all.lock);
-	for (uint32_t i = 0; i < SLOTS_MAX && !found; i++) {
-		/* Relaxed, all.lock is held. */
-		found = atomic_load_explicit(&all.slots[i],
-					     memory_order_relaxed);
-		if (found && found->slot != slot)
-			found = NULL;
-	}
-	(void)pthread_mutex_unlock(&all.lock);
+	tide_lock_acquire(&all.lock);
+	i = place_of(slot);
+	if (i < SLOTS_MAX)
+		found = get_slot(i);
+	tide_lock_release(&all.lock);
 	return found;
 }
 
