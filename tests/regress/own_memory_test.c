@@ -66,7 +66,8 @@ static void *write_on(void *opaque)
 {
 	uint64_t random = (uintptr_t)opaque + 1, number = (uintptr_t)opaque;
 
-	while (!stop) {
+	/* Relaxed: pthread_join() orders what it writes. */
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
 		uint64_t page;
 
 		random = random * 6364136223846793005u + 1442695040888963407u;
@@ -98,7 +99,7 @@ static uint64_t harvest(struct tide_client *client)
 
 static void start(pthread_t *thread)
 {
-	stop = 0;
+	atomic_store_explicit(&stop, 0, memory_order_relaxed);
 	for (uintptr_t i = 0; i < WRITERS; i++)
 		assert_int_equal(
 			pthread_create(&thread[i], NULL, write_on, (void *)i),
@@ -107,7 +108,7 @@ static void start(pthread_t *thread)
 
 static void finish(const pthread_t *thread)
 {
-	stop = 1;
+	atomic_store_explicit(&stop, 1, memory_order_relaxed);
 	for (int i = 0; i < WRITERS; i++)
 		(void)pthread_join(thread[i], NULL);
 }

@@ -46,6 +46,16 @@ static struct {
 	_Atomic int signals;
 } * shared;
 
+static int get(const _Atomic int *at)
+{
+	return atomic_load_explicit(at, memory_order_seq_cst);
+}
+
+static void set(_Atomic int *at, int value)
+{
+	atomic_store_explicit(at, value, memory_order_seq_cst);
+}
+
 /* The same address in every target, which inherits it. */
 static unsigned char *memory;
 
@@ -81,9 +91,9 @@ static pid_t start(void (*body)(void))
 		body();
 		_exit(0);
 	}
-	for (int i = 0; i < 5000 && !shared->ready; i++)
+	for (int i = 0; i < 5000 && !get(&shared->ready); i++)
 		nap_ms(1);
-	assert_true(shared->ready);
+	assert_true(get(&shared->ready));
 	nap_ms(5); /* into the call that it is about to make */
 	return pid;
 }
@@ -92,7 +102,7 @@ static void finish(pid_t pid)
 {
 	int status;
 
-	shared->stop = 1;
+	set(&shared->stop, 1);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
@@ -141,21 +151,21 @@ static int count_descriptors(pid_t pid)
 
 static void write_by_order(void)
 {
-	shared->ready = 1;
-	while (!shared->stop) {
-		int order = shared->order;
+	set(&shared->ready, 1);
+	while (!get(&shared->stop)) {
+		int order = get(&shared->order);
 
 		if (order) {
 			memory[(unsigned int)(order - 1) * PAGE]++;
-			shared->order = 0;
+			set(&shared->order, 0);
 		}
 	}
 }
 
 static void order(int page)
 {
-	shared->order = page + 1;
-	while (shared->order)
+	set(&shared->order, page + 1);
+	while (get(&shared->order))
 		;
 }
 
@@ -163,8 +173,8 @@ static void in_nanosleep(void)
 {
 	struct timespec time = { 0, 400000000 }, left;
 
-	shared->ready = 1;
-	while (!shared->stop) {
+	set(&shared->ready, 1);
+	while (!get(&shared->stop)) {
 		if (nanosleep(&time, &left))
 			_exit(2);
 	}
@@ -172,8 +182,8 @@ static void in_nanosleep(void)
 
 static void in_poll(void)
 {
-	shared->ready = 1;
-	while (!shared->stop) {
+	set(&shared->ready, 1);
+	while (!get(&shared->stop)) {
 		if (poll(NULL, 0, 400))
 			_exit(2);
 	}
@@ -189,12 +199,12 @@ static void in_read(void)
 		_exit(3);
 	other = fork();
 	if (other == 0) {
-		while (!shared->stop)
+		while (!get(&shared->stop))
 			nap_ms(10);
 		(void)!write(channel[1], "x", 1);
 		_exit(0);
 	}
-	shared->ready = 1;
+	set(&shared->ready, 1);
 	if (read(channel[0], &byte, 1) != 1)
 		_exit(2);
 	(void)waitpid(other, NULL, 0);
@@ -205,8 +215,8 @@ static void in_futex(void)
 	static int word;
 	struct timespec time = { 0, 400000000 };
 
-	shared->ready = 1;
-	while (!shared->stop) {
+	set(&shared->ready, 1);
+	while (!get(&shared->stop)) {
 		if (syscall(SYS_futex, &word, 0, 0, &time, NULL, 0) != -1 ||
 		    errno != ETIMEDOUT)
 			_exit(2);
@@ -216,8 +226,8 @@ static void in_futex(void)
 static void handler(int number)
 {
 	(void)number;
-	shared->ready = 1;
-	while (!shared->stop)
+	set(&shared->ready, 1);
+	while (!get(&shared->stop))
 		;
 }
 
@@ -230,7 +240,8 @@ static void in_a_handler(void)
 static void count_signal(int number)
 {
 	(void)number;
-	shared->signals++;
+	(void)atomic_fetch_add_explicit(&shared->signals, 1,
+					memory_order_seq_cst);
 }
 
 /* All of its registers are in use, and wrong if one of them is disturbed. */
@@ -241,8 +252,8 @@ static void under_signals(void)
 
 	(void)signal(SIGALRM, count_signal);
 	(void)setitimer(ITIMER_REAL, &often, NULL);
-	shared->ready = 1;
-	while (!shared->stop) {
+	set(&shared->ready, 1);
+	while (!get(&shared->stop)) {
 		a += 3;
 		b += 5;
 		c ^= a;
@@ -258,8 +269,8 @@ static void under_signals(void)
 
 static void be_stopped(void)
 {
-	shared->ready = 1;
-	while (!shared->stop)
+	set(&shared->ready, 1);
+	while (!get(&shared->stop))
 		;
 }
 
@@ -356,7 +367,7 @@ static void test_stopped(void **state)
 	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
 	assert_true(WIFSTOPPED(status));
 	process = attach(pid);
-	shared->stop = 1;
+	set(&shared->stop, 1);
 	nap_ms(50);
 	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
 	tide_process_detach(process);
@@ -368,7 +379,7 @@ static void *work(void *opaque)
 {
 	unsigned char *page = opaque;
 
-	while (!shared->stop) {
+	while (!get(&shared->stop)) {
 		page[0]++;
 		nap_ms(20);
 	}
@@ -385,7 +396,7 @@ static void with_threads(void)
 		if (pthread_create(&thread[i], NULL, work,
 				   memory + (unsigned int)i * PAGE))
 			_exit(3);
-	shared->ready = 1;
+	set(&shared->ready, 1);
 	for (int i = 0; i < THREADS; i++)
 		(void)pthread_join(thread[i], NULL);
 }
@@ -397,7 +408,7 @@ static void without_leader(void)
 
 	if (pthread_create(&thread, NULL, work, memory))
 		_exit(3);
-	shared->ready = 1;
+	set(&shared->ready, 1);
 	pthread_exit(NULL);
 }
 
@@ -429,9 +440,9 @@ static void change_mappings(void)
 {
 	unsigned char *at = memory + PAGES * PAGE;
 
-	shared->ready = 1;
-	while (!shared->stop) {
-		int command = shared->command;
+	set(&shared->ready, 1);
+	while (!get(&shared->stop)) {
+		int command = get(&shared->command);
 
 		switch (command) {
 		case 0:
@@ -458,14 +469,14 @@ static void change_mappings(void)
 		default:
 			break;
 		}
-		shared->command = 0;
+		set(&shared->command, 0);
 	}
 }
 
 static void command(int number)
 {
-	shared->command = number;
-	while (shared->command)
+	set(&shared->command, number);
+	while (get(&shared->command))
 		;
 }
 
