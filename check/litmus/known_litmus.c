@@ -5,7 +5,7 @@
  * What    src/space/{mark,collect,rearm,harvest}.c and src/log/bitmap.c as
  *         shipped, without a tracker and with one (shim/tracker_model.h).
  *         Thread 4: pages that come from vhost or DMA, whose re-arming must
- *         not clear what other clients have not seen.  Q6, Q20, Q23, Q24.
+ *         not clear what other clients have not seen.  Q6, Q23, Q24.
  * Claim   a write whose mark has come to an end, skipped or not, is in the copy
  *         of the harvest that takes the mark, or comes again, for each client;
  *         and so is a guest's write to a page that was also marked.
