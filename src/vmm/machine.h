@@ -9,8 +9,8 @@
 #ifndef TIDE_VMM_MACHINE_H
 #define TIDE_VMM_MACHINE_H
 
-#include <stddef.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <tidemark/tracker.h>
 
