@@ -48,6 +48,7 @@ SETUP(rings, { .vcpus = 2,
 SETUP(all_set,
       { .vcpus = 1, .manual = MMU_MANUAL_ENABLE | MMU_MANUAL_INITIALLY_SET })
 SETUP(in_tlb, { .vcpus = 1, .mapped = SETUP_WRITTEN, .in_guest = true })
+SETUP(two_pages, { .vcpus = 1, .far_page = true })
 SETUP(unlogged, { .vcpus = 1, .unlogged = true })
 
 /* Of the execution. */
@@ -272,6 +273,46 @@ static void copied_or_dirty(void)
 		       "flushed before it is copied", EXPLORE_HERE);
 }
 
+/* One guest address, and in each address space other memory. */
+static void expect_value(uint64_t expected)
+{
+	uint64_t value = 0;
+
+	guest_enter(vcpu[0]);
+	explore_assert(!tide_vcpu_load(&vcpu[0]->public, 0, 8, &value) &&
+			       value == expected,
+		       "what this address space has there", EXPLORE_HERE);
+	guest_exit(vcpu[0]);
+}
+
+static void use_space(uint32_t address_space)
+{
+	const struct tide_paging paging = { .size = sizeof(paging),
+					    .address_space = address_space };
+
+	explore_assert(!tide_vcpu_set_paging(&vcpu[0]->public, &paging),
+		       "paging is set", EXPLORE_HERE);
+}
+
+static void use_first_space(void)
+{
+	use_space(0);
+	expect_value(1);
+}
+
+/* The next one is the same object. */
+static void destroy_and_make(void)
+{
+	tide_vcpu_destroy(&vcpu[0]->public);
+	make_vcpu();
+	explore_assert(made[0] == &vcpu[0]->public, "the same", EXPLORE_HERE);
+	expect_value(1);
+}
+
+static void nothing(void)
+{
+}
+
 static void two_vcpus(void)
 {
 	explore_assert(made[0] != made[1], "each its own", EXPLORE_HERE);
@@ -321,6 +362,23 @@ static void in_tlb_and_clean(void)
 	(void)tide_bitmap_and_not(&slot->log.dirty, 0, 1);
 }
 
+static void two_spaces(void)
+{
+	struct mmu_region region = {
+		.slot = 1u << 16,
+		.memory_bytes = TIDE_PAGE_SIZE,
+	};
+
+	two_pages();
+	region.host = (uintptr_t)page[1];
+	if (mmu_set_region(mmu, &region))
+		abort();
+	guest_write(vcpu[0], 0, 1);
+	use_space(1);
+	guest_write(vcpu[0], 0, 2);
+	expect_value(2);
+}
+
 static void with_ring(void)
 {
 	no_vcpu();
@@ -364,6 +422,7 @@ INIT(init_with_ring, with_ring)
 INIT(init_harvested, harvested)
 INIT(init_one_root, one_root)
 INIT(init_big, big)
+INIT(init_two_spaces, two_spaces)
 INIT(init_in_tlb, in_tlb_and_clean)
 
 #define TWO(name_, init_, final_, first_, second_, executions_)   \
@@ -391,6 +450,10 @@ static const struct litmus all[] = {
 	TWO("create-and-flush", init_no_vcpu, NULL, make_vcpu, flush_all, 2),
 	TWO("tlb-and-flush-all", init_in_tlb, copied_or_dirty, write_by_tlb,
 	    protect_flush_copy, 3),
+	TWO("two-address-spaces", init_two_spaces, NULL, use_first_space,
+	    nothing, 1),
+	TWO("destroy-and-create", init_two_spaces, NULL, destroy_and_make,
+	    nothing, 1),
 	TWO("destroy-and-first-fault", init_one_root, NULL, destroy_vcpu,
 	    fault_0, 3),
 	TWO("remove-and-fault", init_idle, NULL, remove_slot, fault_0, 16),
