@@ -282,11 +282,11 @@ static void shadow_follows(void)
 
 /* Tables that make room */
 
-/* One table may be there; A's have to go for another page's. */
+/* One table may be there: that of FAR, which is newer than A's. */
 static void a_in_tlb_more(void)
 {
-	must(!fault(DIRECT + 1, GPA(FAR), TIDE_ACCESS_READ));
 	in_tlb(GPA(A), 0);
+	must(!fault(DIRECT + 1, GPA(FAR), TIDE_ACCESS_READ));
 	mmu->config.table_pages_max = 1;
 }
 
