@@ -7,7 +7,7 @@
  *         overruns its ring: what it does then is modelled here, after
  *         virt/kvm/dirty_ring.c.  So are the space, memory slots, and the
  *         ioctls: RESET protects under the mmu_lock, all of it under the
- *         kernel's slots_lock.  K40, K41, K43, K46, K51.
+ *         kernel's slots_lock.  K40, K41, K43, K46, K48, K51.
  * Claim   what a vCPU wrote is in the copy that was made after collect, or
  *         comes with the next.  Also when two vCPUs write, when a vCPU leaves
  *         with a full ring, when somebody else resets or the ioctl is
@@ -61,6 +61,7 @@ static struct {
 	bool on;
 	uint32_t blind; /* writes until it looks for a full ring again */
 	uint32_t dirty_index, reset_index;
+	bool pushed[ENTRIES_MAX]; /* and not reset since */
 } overrun;
 static bool interrupts; /* the next RESET */
 
@@ -177,8 +178,9 @@ static struct tide_ring_entry *entry_at(uint32_t index)
 /* kvm_dirty_ring_push; under mmu_lock */
 static void push_blindly(uint64_t offset)
 {
-	struct tide_ring_entry *entry = entry_at(overrun.dirty_index++);
+	struct tide_ring_entry *entry = entry_at(overrun.dirty_index);
 
+	overrun.pushed[overrun.dirty_index++ % rings[0].size] = true;
 	atomic_store_explicit(&entry->slot, SLOT, memory_order_relaxed);
 	atomic_store_explicit(&entry->offset, offset, memory_order_relaxed);
 	atomic_store_explicit(&entry->flags, KVM_DIRTY_GFN_F_DIRTY,
@@ -189,6 +191,7 @@ static void push_blindly(uint64_t offset)
 static bool reset_entry(void)
 {
 	struct tide_ring_entry *entry = entry_at(overrun.reset_index);
+	bool *pushed = &overrun.pushed[overrun.reset_index % rings[0].size];
 	uint64_t offset;
 	uint32_t key;
 
@@ -198,6 +201,11 @@ static bool reset_entry(void)
 	key = atomic_load_explicit(&entry->slot, memory_order_relaxed);
 	offset = atomic_load_explicit(&entry->offset, memory_order_relaxed);
 	atomic_store_explicit(&entry->flags, 0, memory_order_release);
+	/* Else it may lie beyond a slot that is smaller by now, and then the
+	 * kernel drops what it would have reset together with it (K48). */
+	explore_assert(*pushed || key != SLOT, "an empty entry has no page",
+		       EXPLORE_HERE);
+	*pushed = false;
 	overrun.reset_index++;
 	protect_page(key, offset);
 	return true;
@@ -519,6 +527,13 @@ static void setup_after_overrun(void)
 	harvest();
 }
 
+/* And an entry appears behind the gap. */
+static void setup_gap(void)
+{
+	setup_after_overrun();
+	write_page(0, 0, 2);
+}
+
 static void harvest_twice(void)
 {
 	harvest();
@@ -636,6 +651,12 @@ static const struct litmus all[] = {
 		       .final = nothing_is_lost_or_bad,
 		       .thread = { run_far, harvest_twice, reset_too } },
 	  .executions = 714 },
+	{ .program = { .name = "kvm-ring-gap-and-reset",
+		       .threads = 2,
+		       .init = setup_gap,
+		       .final = nothing_is_lost_or_bad,
+		       .thread = { harvest, reset_too } },
+	  .executions = 4 },
 };
 
 int main(int argc, char **argv)
