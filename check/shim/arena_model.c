@@ -50,6 +50,7 @@ static struct {
 	uint32_t changed[LINES_MAX];
 	uint32_t changes;
 	uint64_t resets;
+	uint32_t calloc_fails; /* 0: never; 1: the next */
 } arena;
 
 /* Always zero.  Its size lies before it. */
@@ -77,8 +78,15 @@ void *arena_malloc(size_t nbytes)
 	return take(16, nbytes);
 }
 
+void arena_calloc_fails(uint32_t number)
+{
+	arena.calloc_fails = number;
+}
+
 void *arena_calloc(size_t count, size_t nbytes)
 {
+	if (arena.calloc_fails && !--arena.calloc_fails)
+		return NULL;
 	return take(16, count * nbytes);
 }
 
@@ -189,6 +197,7 @@ static void check_copy(void)
 
 void arena_reset(void (*build)(const void *how), const void *how)
 {
+	arena.calloc_fails = 0;
 	if (arena.built != build || arena.built_how != how) {
 		build_anew(build, how);
 		return;
