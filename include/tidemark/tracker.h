@@ -118,12 +118,13 @@ struct tide_wp_config {
 
 /*
  * sigsegv has no config.  Its slots are readable and writable memory of this
- * process, under wp's rules, at most 1024 of them.  It has the handler of
- * SIGSEGV from attach to detach and calls the one before it for faults that are
- * not its own; a handler that is installed later has to do the same.  Not seen,
- * and to be marked, are pages that are discarded; a system call that writes
- * into an armed page fails with EFAULT.  Where the kernel has no mappings left
- * to part armed pages from others (vm.max_map_count), larger blocks are dirty.
+ * process, under wp's rules, at most 1024 of them, a page in one space only.  It
+ * has the handler of SIGSEGV from attach to detach and calls the one before it
+ * for faults that are not its own; a handler that is installed later has to do
+ * the same, and a thread that blocks SIGSEGV must not write.  Not seen, and to
+ * be marked, are pages that are discarded; a system call that writes into an
+ * armed page fails with EFAULT.  Where the kernel has no mappings left to part
+ * armed pages from others (vm.max_map_count), larger blocks are dirty.
  */
 
 /**
@@ -137,8 +138,9 @@ struct tide_wp_config {
  *
  * Return: 0; -EINVAL for an unknown tracker or a bad config; -EBUSY if one is
  * attached, if another space is attached to this address space of the MMU, or
- * to the other one by another mechanism or any by soft-ring, or if the ring
- * cannot be turned on any more because a vCPU exists;
+ * to the other one by another mechanism or any by soft-ring, if the ring cannot
+ * be turned on any more because a vCPU exists, or if another userfaultfd has
+ * wp's memory or another space has sigsegv's;
  * -EBADF if a descriptor is not what it should be; -EOPNOTSUPP if the kernel
  * lacks it; -EPERM if wp may not be used; -EEXIST for two slots of wp or
  * sigsegv with a page of memory in common; -EFAULT if one is not mapped;

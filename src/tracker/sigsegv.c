@@ -23,6 +23,13 @@
  * on the alternate stack if the thread has one, and calls whoever was there
  * before for every fault that is not ours.  A fault that was ours when it was
  * raised may find no slot any more: it is tried once more, after each removal.
+ * One that comes again though nothing was made read-only since is not ours, as
+ * when code jumps into tracked memory.
+ *
+ * It runs with all signals blocked: the handler of one that came meanwhile
+ * could not write tracked memory, because SIGSEGV is blocked.  Who was there
+ * before gets the signals that it would have had.  After fork() the child has
+ * one thread, which waits for none that was in the handler.
  *
  * What it cannot see: a system call that writes into a protected page fails
  * with EFAULT, and a page that is discarded reads as zero without a mark.
@@ -43,7 +50,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -59,6 +68,7 @@ struct guarded {
 	uintptr_t begin;
 	uint64_t npages;
 	_Atomic uint32_t lock;
+	uint64_t epoch; /* unlike any other; a new one for each harvest */
 	struct tide_bitmap dirty; /* and writable */
 	const struct tide_slot *slot;
 };
@@ -73,9 +83,13 @@ struct sigsegv_all {
 	_Atomic uint32_t end;	   /* none from here on */
 	_Atomic uint32_t handlers; /* that are at work */
 	_Atomic uint64_t removals;
+	_Atomic uint64_t epochs;
 	struct sigaction before; /* the one that was there */
 	uint32_t trackers;
-	struct tide_lock lock; /* of trackers, before, and writing slots */
+	bool forks_known;      /* in_child() is called */
+	bool left;	       /* in place, under somebody else's */
+	struct tide_lock lock; /* of all that follows epochs, and of writing
+				* slots */
 };
 
 static struct sigsegv_all all = {
@@ -84,6 +98,10 @@ static struct sigsegv_all all = {
 
 /* Of this thread: the removals when a fault was last tried once more. */
 static __thread uint64_t tried __attribute__((tls_model("initial-exec")));
+/* Of this thread: the last page that was made writable for it, and when. */
+static __thread struct {
+	uint64_t epoch, page;
+} last __attribute__((tls_model("initial-exec")));
 
 static void lock_slot(struct guarded *guarded)
 {
@@ -97,6 +115,13 @@ static void unlock_slot(struct guarded *guarded)
 {
 	/* RELEASE(guarded.unlock) pairs with ACQUIRE(guarded.lock) */
 	atomic_store_explicit(&guarded->lock, 0, memory_order_release);
+}
+
+static uint64_t next_epoch(void)
+{
+	/* Relaxed: all that counts is that no other has it. */
+	return 1 +
+	       atomic_fetch_add_explicit(&all.epochs, 1, memory_order_relaxed);
 }
 
 static void *address_of(const struct guarded *guarded, uint64_t page)
@@ -124,17 +149,16 @@ static struct guarded *find(uintptr_t address)
 	return NULL;
 }
 
-/* Mark, then writable: the page, or as large a block as it takes. */
-static void let_write(struct guarded *guarded, uint64_t page)
+/* Mark, then writable: the page, or as large a block as it takes.
+ * Return: 0; an error. */
+static int open_page(struct guarded *guarded, uint64_t page)
 {
-	uint64_t npages = 1, first;
+	uint64_t npages = 1;
 	int failed;
 
-	lock_slot(guarded);
 	do {
-		uint64_t n = npages;
+		uint64_t first = page & ~(npages - 1), n = npages;
 
-		first = page & ~(npages - 1);
 		if (n > guarded->npages - first)
 			n = guarded->npages - first;
 		tide_bitmap_set_range(&guarded->dirty, first, n);
@@ -142,12 +166,47 @@ static void let_write(struct guarded *guarded, uint64_t page)
 				  n << TIDE_PAGE_SHIFT, PROT_READ | PROT_WRITE);
 		npages *= 2;
 	} while (failed && npages < 2 * guarded->npages);
+	return failed;
+}
+
+/* Return: the fault is ours. */
+static bool let_write(struct guarded *guarded, uint64_t page)
+{
+	bool ours;
+
+	lock_slot(guarded);
+	/* The same epoch and still marked: writable since we were here. */
+	ours = last.epoch != guarded->epoch || last.page != page ||
+	       !tide_bitmap_test(&guarded->dirty, page);
+	if (ours)
+		ours = !open_page(guarded, page);
+	last.epoch = guarded->epoch;
+	last.page = page;
 	unlock_slot(guarded);
+	return ours;
+}
+
+/* The signals that are blocked while the one before runs. */
+static void block_as_before(const ucontext_t *context)
+{
+	sigset_t signals = all.before.sa_mask;
+	sigset_t interrupted;
+
+	/* The kernel's set is smaller than the library's. */
+	(void)sigemptyset(&interrupted);
+	memcpy(&interrupted, &context->uc_sigmask, _NSIG / 8);
+	(void)sigorset(&signals, &signals, &interrupted);
+	if (!(all.before.sa_flags & SA_NODEFER))
+		(void)sigaddset(&signals, SIGSEGV);
+	(void)pthread_sigmask(SIG_SETMASK, &signals, NULL);
 }
 
 /* As if we were not there. */
 static void chain(int number, siginfo_t *info, void *context)
 {
+	bool sent = info->si_code <= 0; /* by kill(2), and not raised */
+
+	block_as_before(context);
 	if (all.before.sa_flags & SA_SIGINFO) {
 		all.before.sa_sigaction(number, info, context);
 		return;
@@ -157,13 +216,18 @@ static void chain(int number, siginfo_t *info, void *context)
 		all.before.sa_handler(number);
 		return;
 	}
+	if (sent && all.before.sa_handler == SIG_IGN)
+		return;
 	/* The fault comes again, and ends the process. */
 	(void)signal(SIGSEGV, SIG_DFL);
+	if (sent)
+		(void)raise(SIGSEGV);
 }
 
 static void handle(int number, siginfo_t *info, void *context)
 {
 	struct guarded *guarded = NULL;
+	bool ours = false;
 	uint64_t removals;
 	int saved = errno;
 
@@ -172,17 +236,17 @@ static void handle(int number, siginfo_t *info, void *context)
 	(void)atomic_fetch_add_explicit(&all.handlers, 1, memory_order_seq_cst);
 	if (info->si_code == SEGV_ACCERR)
 		guarded = find((uintptr_t)info->si_addr);
-	if (guarded)
-		let_write(guarded,
-			  ((uintptr_t)info->si_addr - guarded->begin) >>
-				  TIDE_PAGE_SHIFT);
+	if (guarded &&
+	    let_write(guarded, ((uintptr_t)info->si_addr - guarded->begin) >>
+				       TIDE_PAGE_SHIFT))
+		ours = true;
 	/* SEQ_CST(guarded.again) pairs with SEQ_CST(guarded.removed): whose
 	 * slot is not found any more sees that one was removed. */
 	removals = atomic_load_explicit(&all.removals, memory_order_seq_cst);
 	/* RELEASE(guarded.leave) pairs with SEQ_CST(guarded.wait) */
 	(void)atomic_fetch_sub_explicit(&all.handlers, 1, memory_order_release);
 	errno = saved;
-	if (guarded)
+	if (ours)
 		return;
 	if (info->si_code == SEGV_ACCERR && tried != removals)
 		tried = removals;
@@ -190,18 +254,56 @@ static void handle(int number, siginfo_t *info, void *context)
 		chain(number, info, context);
 }
 
-static int install(void)
+static bool is_ours(const struct sigaction *action)
+{
+	return action->sa_flags & SA_SIGINFO && action->sa_sigaction == handle;
+}
+
+/* With all.lock held. */
+static int take_over(void)
 {
 	struct sigaction action = {
 		.sa_sigaction = handle,
 		.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART,
 	};
+	struct sigaction now;
+
+	(void)sigfillset(&action.sa_mask);
+	if (sigaction(SIGSEGV, NULL, &now))
+		return -errno;
+	/* Whoever put theirs over ours calls it: not a circle. */
+	if (is_ours(&now) || (all.left && now.sa_handler != SIG_DFL &&
+			      now.sa_handler != SIG_IGN))
+		return 0;
+	all.before = now; /* before a fault can ask for it */
+	return sigaction(SIGSEGV, &action, NULL) ? -errno : 0;
+}
+
+/* The thread that forked is the only one, and was not in the handler. */
+static void in_child(void)
+{
+	/* Relaxed: there is nobody else. */
+	atomic_store_explicit(&all.handlers, 0, memory_order_relaxed);
+	for (uint32_t i = 0; i < SLOTS_MAX; i++) {
+		/* Relaxed: as above. */
+		struct guarded *guarded = atomic_load_explicit(
+			&all.slots[i], memory_order_relaxed);
+
+		if (guarded)
+			unlock_slot(guarded);
+	}
+}
+
+static int install(void)
+{
 	int err = 0;
 
-	(void)sigemptyset(&action.sa_mask);
 	tide_lock_acquire(&all.lock);
-	if (!all.trackers && sigaction(SIGSEGV, &action, &all.before))
-		err = -errno;
+	if (!all.forks_known)
+		err = -pthread_atfork(NULL, NULL, in_child);
+	all.forks_known = !err;
+	if (!err && !all.trackers)
+		err = take_over();
 	if (!err)
 		all.trackers++;
 	tide_lock_release(&all.lock);
@@ -214,9 +316,11 @@ static void uninstall(void)
 	struct sigaction now;
 
 	tide_lock_acquire(&all.lock);
-	if (--all.trackers == 0 && !sigaction(SIGSEGV, NULL, &now) &&
-	    now.sa_flags & SA_SIGINFO && now.sa_sigaction == handle)
-		(void)sigaction(SIGSEGV, &all.before, NULL);
+	if (--all.trackers == 0) {
+		all.left = sigaction(SIGSEGV, NULL, &now) || !is_ours(&now);
+		if (!all.left)
+			(void)sigaction(SIGSEGV, &all.before, NULL);
+	}
 	tide_lock_release(&all.lock);
 }
 
@@ -249,14 +353,35 @@ static uint32_t place_of(const struct tide_slot *slot)
 	return SLOTS_MAX;
 }
 
-/* Return: 0; -ENOSPC. */
+/* By any slot of any space.  With all.lock held. */
+static bool is_guarded(const struct guarded *other)
+{
+	for (uint32_t i = 0; i < SLOTS_MAX; i++) {
+		const struct guarded *guarded = get_slot(i);
+
+		if (guarded &&
+		    guarded->begin <
+			    other->begin + (other->npages << TIDE_PAGE_SHIFT) &&
+		    other->begin < guarded->begin +
+					   (guarded->npages << TIDE_PAGE_SHIFT))
+			return true;
+	}
+	return false;
+}
+
+/* Return: 0; -ENOSPC; -EBUSY. */
 static int publish(struct guarded *guarded)
 {
 	uint32_t i;
+	int err = 0;
 
 	tide_lock_acquire(&all.lock);
 	i = place_of(NULL);
-	if (i < SLOTS_MAX) {
+	if (i == SLOTS_MAX) {
+		err = -ENOSPC;
+	} else if (is_guarded(guarded)) {
+		err = -EBUSY;
+	} else {
 		/* Relaxed: written with all.lock held. */
 		uint32_t end =
 			atomic_load_explicit(&all.end, memory_order_relaxed);
@@ -267,7 +392,7 @@ static int publish(struct guarded *guarded)
 		set_slot(i, guarded);
 	}
 	tide_lock_release(&all.lock);
-	return i < SLOTS_MAX ? 0 : -ENOSPC;
+	return err;
 }
 
 static struct guarded *unpublish(const struct tide_slot *slot)
@@ -328,6 +453,8 @@ static int protect_all(const struct tide_slot *slot, int protection)
 
 static void disarm(const struct tide_slot *slot)
 {
+	if (!guarded_of(slot))
+		return;
 	(void)protect_all(slot, PROT_READ | PROT_WRITE);
 	destroy(unpublish(slot));
 }
@@ -342,6 +469,7 @@ static int arm(struct tide_slot *slot)
 	guarded->slot = slot;
 	guarded->begin = (uintptr_t)tide_slot_host(slot);
 	guarded->npages = tide_slot_npages(slot);
+	guarded->epoch = next_epoch();
 	err = tide_bitmap_init(&guarded->dirty, guarded->npages);
 	if (!err)
 		err = publish(guarded);
@@ -361,7 +489,7 @@ static int sigsegv_slot_log(void *tracker, struct tide_slot *slot, bool on)
 	uint64_t begin_ns = tide_now_ns();
 	int err = 0;
 
-	disarm(slot); /* if it was */
+	disarm(slot); /* if it is armed */
 	if (on)
 		err = arm(slot);
 	tide_space_held(sigsegv->space, begin_ns);
@@ -448,6 +576,7 @@ static void take_word(void *opaque, uint64_t word, uint64_t bits)
 	int err;
 
 	lock_slot(guarded);
+	guarded->epoch = next_epoch();
 	bits = tide_bitmap_and_not(&guarded->dirty, word, UINT64_MAX);
 	err = protect(guarded, word, bits);
 	/* Those that stay writable are dirty the next time, too. */

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -299,6 +301,251 @@ static void test_kernel_writes(void **state)
 	munmap(copy, PAGES * PAGE);
 }
 
+/* By sigsegv, with an open client. */
+static struct tide_space *guard(struct tide_client **ret_client)
+{
+	struct tide_space *space;
+
+	assert_int_equal(tide_space_create(&space), 0);
+	assert_int_equal(tide_space_attach(space, TIDE_TRACKER_SIGSEGV, NULL),
+			 0);
+	add(space, memory, PAGES);
+	assert_int_equal(
+		tide_client_open(space, "copy", TIDE_START_CLEAN, ret_client),
+		0);
+	return space;
+}
+
+static void write_here(int number)
+{
+	static unsigned int at;
+
+	(void)number;
+	memory[at++ % PAGES * PAGE + 1]++;
+}
+
+/* Fails when a signal that comes while a fault is handled, and whose handler
+ * writes tracked memory itself, ends the process. */
+static void test_signals(void **state)
+{
+	struct itimerval often = { { 0, 50 }, { 0, 50 } };
+	struct tide_client *client;
+	struct tide_space *space;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	copy = map(PAGES);
+	space = guard(&client);
+	(void)signal(SIGALRM, write_here);
+	(void)setitimer(ITIMER_REAL, &often, NULL);
+	for (int i = 0; i < 200 * (int)test_long(); i++) {
+		for (uint64_t page = 0; page < PAGES; page++)
+			memory[page * PAGE]++;
+		assert_true(harvest(client) <= PAGES);
+	}
+	often = (struct itimerval){ 0 };
+	(void)setitimer(ITIMER_REAL, &often, NULL);
+	(void)signal(SIGALRM, SIG_DFL);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	munmap(memory, PAGES * PAGE);
+	munmap(copy, PAGES * PAGE);
+}
+
+/* Fails when a child that was forked while another thread was in the handler
+ * waits for that thread. */
+static void test_forks(void **state)
+{
+	pthread_t thread[WRITERS];
+	struct tide_client *client;
+	struct tide_space *space;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	copy = map(PAGES);
+	space = guard(&client);
+	start(thread);
+	for (int i = 0; i < 100 * (int)test_long(); i++) {
+		int status;
+		pid_t pid;
+
+		(void)harvest(client);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			(void)alarm(60);
+			for (uint64_t page = 0; page < PAGES; page++)
+				memory[page * PAGE + 8] = 1;
+			_exit(0);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	finish(thread);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	munmap(memory, PAGES * PAGE);
+	munmap(copy, PAGES * PAGE);
+}
+
+static struct sigaction below;
+
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+	below.sa_sigaction(number, info, context);
+}
+
+/* Fails when ours, left under somebody's who calls it, calls them. */
+static void test_left_below(void **state)
+{
+	struct sigaction above = { .sa_flags = SA_SIGINFO };
+	struct tide_client *client;
+	struct tide_space *space;
+	unsigned char *other;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	copy = map(PAGES);
+	other = map(1);
+	assert_int_equal(mprotect(other, PAGE, PROT_READ), 0);
+	(void)signal(SIGSEGV, catch_it);
+	space = guard(&client);
+	above.sa_sigaction = pass_on;
+	assert_int_equal(sigaction(SIGSEGV, &above, &below), 0);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	space = guard(&client);
+	if (sigsetjmp(back, 1) == 0) {
+		*(volatile unsigned char *)other = 1;
+		fail_msg("nobody was told");
+	}
+	memory[5 * PAGE] = 1;
+	assert_int_equal(harvest(client), 1);
+	tide_client_close(client);
+	assert_int_equal(sigaction(SIGSEGV, &below, NULL), 0);
+	tide_space_destroy(space);
+	(void)signal(SIGSEGV, SIG_DFL);
+	munmap(memory, PAGES * PAGE);
+	munmap(copy, PAGES * PAGE);
+	munmap(other, PAGE);
+}
+
+/* Fails when a SIGSEGV that was sent and not raised is not ignored, or does not
+ * end the process, as it would without us. */
+static void test_sent(void **state)
+{
+	struct tide_client *client;
+	struct tide_space *space;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	copy = map(PAGES);
+	(void)signal(SIGSEGV, SIG_IGN);
+	space = guard(&client);
+	assert_int_equal(raise(SIGSEGV), 0);
+	memory[5 * PAGE] = 1;
+	assert_int_equal(harvest(client), 1);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	(void)signal(SIGSEGV, SIG_DFL);
+	space = guard(&client);
+	pid = fork();
+	if (pid == 0) {
+		(void)raise(SIGSEGV);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGSEGV);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	munmap(memory, PAGES * PAGE);
+	munmap(copy, PAGES * PAGE);
+}
+
+/* Fails when two spaces share a page, of whose writes one would not learn. */
+static void test_twice(void **state)
+{
+	struct tide_slot_config slot = { .npages = 1 };
+	struct tide_client *client, *second_client;
+	struct tide_space *space, *second;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	space = guard(&client);
+	assert_int_equal(tide_space_create(&second), 0);
+	assert_int_equal(tide_space_attach(second, TIDE_TRACKER_SIGSEGV, NULL),
+			 0);
+	assert_int_equal(tide_client_open(second, "other", TIDE_START_CLEAN,
+					  &second_client),
+			 0);
+	slot.host = memory + (PAGES - 1) * PAGE;
+	assert_int_equal(tide_slot_add(second, &slot), -EBUSY);
+	tide_client_close(second_client);
+	tide_space_destroy(second);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	munmap(memory, PAGES * PAGE);
+}
+
+/* Fails when a fault on tracked memory that we cannot resolve is raised again
+ * and again, and nobody learns of it. */
+static void test_no_way(void **state)
+{
+	void (*run)(void);
+	struct tide_client *client;
+	struct tide_space *space;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	(void)signal(SIGSEGV, catch_it);
+	space = guard(&client);
+	memory[0] = 1;
+	(void)alarm(60);
+	if (sigsetjmp(back, 1) == 0) {
+		memcpy(&run, &memory, sizeof(run));
+		run(); /* it is not executable */
+		fail_msg("nobody was told");
+	}
+	(void)alarm(0);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	(void)signal(SIGSEGV, SIG_DFL);
+	munmap(memory, PAGES * PAGE);
+}
+
+/* Fails when memory that was never armed is made writable by a removal. */
+static void test_not_armed(void **state)
+{
+	struct tide_space *space;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	(void)signal(SIGSEGV, catch_it);
+	assert_int_equal(tide_space_create(&space), 0);
+	assert_int_equal(tide_space_attach(space, TIDE_TRACKER_SIGSEGV, NULL),
+			 0);
+	add(space, memory, PAGES);
+	assert_int_equal(mprotect(memory, PAGE, PROT_READ), 0);
+	assert_int_equal(tide_slot_remove(space, 0), 0);
+	tide_space_destroy(space);
+	if (sigsetjmp(back, 1) == 0) {
+		*(volatile unsigned char *)memory = 1;
+		fail_msg("it is writable");
+	}
+	(void)signal(SIGSEGV, SIG_DFL);
+	munmap(memory, PAGES * PAGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -307,6 +554,13 @@ int main(void)
 		cmocka_unit_test(test_many_mappings),
 		cmocka_unit_test(test_handlers),
 		cmocka_unit_test(test_kernel_writes),
+		cmocka_unit_test(test_signals),
+		cmocka_unit_test(test_forks),
+		cmocka_unit_test(test_left_below),
+		cmocka_unit_test(test_sent),
+		cmocka_unit_test(test_twice),
+		cmocka_unit_test(test_no_way),
+		cmocka_unit_test(test_not_armed),
 	};
 
 	return cmocka_run_group_tests_name("own memory", tests, NULL, NULL);
