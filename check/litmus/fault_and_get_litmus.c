@@ -264,11 +264,12 @@ static bool is_told(void)
 	return explore_load(&told, 4, __ATOMIC_ACQUIRE, EXPLORE_HERE);
 }
 
-#define SETUP_TOLD(name, before)  \
-	static void name(void)    \
-	{                         \
-		before();         \
-		told = order = 0; \
+#define SETUP_TOLD(name, before) \
+	static void name(void)   \
+	{                        \
+		before();        \
+		order = 0;       \
+		told = 0;        \
 	}
 
 SETUP_TOLD(nothing_told, clean)
