@@ -26,22 +26,26 @@
 
 #include <stdlib.h>
 
-/* Guest frame numbers: RAM; the tables of GVA, and one more of level 1. */
-enum { A, B, FAR, RAM_PAGES = 4, TABLES = 8, TABLE_PAGES = 4 };
+/* Guest frame numbers: RAM; the tables of GVA, the root first, and one more of
+ * level 1. */
+enum { A, B, FAR, RAM_PAGES = 4, TABLES = 8, TABLE_PAGES = 5 };
 #define GPA(gfn) ((uint64_t)(gfn)*TIDE_PAGE_SIZE)
 #define GVA 0ull
 #define ENTRY GPA(TABLES + 2) /* of GVA, in the table of level 1 */
-#define LINK GPA(TABLES + 1)  /* to that table */
-#define OTHER GPA(TABLES + 3)
 /* vCPUs 0 and 1 use the tables, the others are in direct mode. */
 #define VCPUS 4u
 #define DIRECT 2u
 #define HOST 0x10000000ull /* of RAM */
 
+/* Sv39 */
 #define PTE_V 1u
 #define PTE_R 2u
 #define PTE_W 4u
 #define PTE_AD 192u
+/* x86 */
+#define X86_TABLE 7u
+#define X86_A 32u
+#define X86_AD 96u
 
 struct tide_backing {
 	char any;
@@ -319,28 +323,72 @@ static void not_written_when_taken(void)
 
 /* A table that is filled, and linked */
 
-static void new_table_more(void)
+/* By vCPU 2: where, and what. */
+static struct {
+	uint64_t entry, leaf;
+	uint64_t link, old, table;
+} linking;
+
+static void sv39_more(void)
 {
-	in_tlb(OTHER, 0);
-	in_tlb(LINK, 0);
+	linking.entry = GPA(TABLES + 3);
+	linking.leaf = leaf_to(B);
+	linking.link = GPA(TABLES + 1);
+	linking.old = table_at(TABLES + 2);
+	linking.table = table_at(TABLES + 3);
+	in_tlb(linking.entry, 0);
+	in_tlb(linking.link, 0);
 }
 
-STAGE(new_table)
+STAGE(sv39)
+
+/* Four levels; a table has an accessed bit, which the new one lacks. */
+static void x86_more(void)
+{
+	const struct tide_paging paging = { .mode = TIDE_PAGING_X86_64,
+					    .root = GPA(TABLES) };
+
+	for (uint64_t i = 0; i < 3; i++)
+		*table[i] = GPA(TABLES + i + 1) | X86_TABLE | X86_A;
+	*table[3] = GPA(A) | X86_TABLE | X86_AD;
+	for (uint32_t i = 0; i < DIRECT; i++)
+		must(!tide_vcpu_set_paging(&vcpu[i]->public, &paging));
+	linking.entry = GPA(TABLES + 4);
+	linking.leaf = GPA(B) | X86_TABLE | X86_AD;
+	linking.link = GPA(TABLES + 2);
+	linking.old = *table[2];
+	linking.table = GPA(TABLES + 4) | X86_TABLE;
+	in_tlb(linking.entry, 0);
+	in_tlb(linking.link, 0);
+}
+
+STAGE(x86)
 
 /* GVA is always mapped: to A by the old table, or to B by the new one. */
 static void fill_and_link(void)
 {
-	uint64_t expected = table_at(TABLES + 2);
+	uint64_t expected = linking.old;
 
-	must(!tide_vcpu_store(&vcpu[DIRECT]->public, OTHER, 8, leaf_to(B)));
-	must(!tide_vcpu_cmpxchg(&vcpu[DIRECT]->public, LINK, 8, &expected,
-				table_at(TABLES + 3)));
+	must(!tide_vcpu_store(&vcpu[DIRECT]->public, linking.entry, 8,
+			      linking.leaf));
+	must(!tide_vcpu_cmpxchg(&vcpu[DIRECT]->public, linking.link, 8,
+				&expected, linking.table));
 	must(!tide_vcpu_exit(&vcpu[DIRECT]->public));
 }
 
 static void walk_to_the_end(void)
 {
 	explore_assert(fault(0, GVA, TIDE_ACCESS_READ) != TIDE_EXIT_GUEST_FAULT,
+		       "a table that is linked is filled", EXPLORE_HERE);
+}
+
+/* It may see the link with the bit that the other walk has set in it. */
+static void translate(void)
+{
+	uint64_t gpa;
+
+	explore_assert(!tide_vcpu_translate(&vcpu[1]->public, GVA,
+					    TIDE_ACCESS_READ, &gpa),
 		       "a table that is linked is filled", EXPLORE_HERE);
 }
 
@@ -354,13 +402,24 @@ static void walk_to_the_end(void)
 		.executions = (executions_)                       \
 	}
 
+#define THREE(name_, executions_, init_, first_, second_, third_)           \
+	{                                                                   \
+		.program = { .name = (name_),                               \
+			     .threads = 3,                                  \
+			     .init = (init_),                               \
+			     .thread = { (first_), (second_), (third_) } }, \
+		.executions = (executions_)                                 \
+	}
+
 static const struct litmus all[] = {
 	TWO("owed-and-fault", 14, entry_in_tlb, shadow_follows, fault_0,
 	    fault_1),
 	TWO("room-and-take", 11, a_in_tlb, not_written_when_taken, write_a,
 	    make_room_and_take),
-	TWO("filled-then-linked", 12, new_table, NULL, fill_and_link,
+	TWO("filled-then-linked", 12, sv39, NULL, fill_and_link,
 	    walk_to_the_end),
+	THREE("linked-then-accessed", 78, x86, fill_and_link, walk_to_the_end,
+	      translate),
 };
 
 int main(int argc, char **argv)

@@ -164,8 +164,8 @@ static int walk_load(void *opaque, uint64_t gpa, uint64_t *ret_entry)
 	work->table[level].pfn = ref.pfn;
 	work->table[level].backed = place.backed;
 	tide_pause("walk.load");
-	/* ACQUIRE(guest.entry) pairs with RELEASE(guest.table): what the guest
-	 * wrote before it linked a table is read after the link. */
+	/* ACQUIRE(guest.entry) pairs with KERNEL(guest): what the guest wrote
+	 * before it linked a table is read after the link. */
 	*ret_entry = atomic_load_explicit(entry_at(ref.host, gpa),
 					  memory_order_acquire);
 	table_put(work->vcpu, &ref);
@@ -188,11 +188,11 @@ static int walk_update(void *opaque, uint64_t gpa, uint64_t old, uint64_t entry)
 		return -EROFS;
 	}
 	tide_pause("walk.update");
-	/* RELEASE(guest.table) pairs with ACQUIRE(guest.entry): we only add
-	 * bits; the guest's own stores carry its order.  Relaxed on failure:
-	 * the walk begins again. */
+	/* Relaxed: we only add bits.  What the guest released with the entry
+	 * is still released with it, since this reads and writes at once.
+	 * Relaxed on failure: the walk begins again. */
 	done = atomic_compare_exchange_strong_explicit(
-		entry_at(ref.host, gpa), &old, entry, memory_order_release,
+		entry_at(ref.host, gpa), &old, entry, memory_order_relaxed,
 		memory_order_relaxed);
 	if (done && place.backed)
 		backing_page_dirty(mmu->config.backing, ref.pfn);
