@@ -118,11 +118,11 @@ struct tide_wp_config {
 
 /*
  * sigsegv has no config.  Its slots are readable and writable memory of this
- * process, under wp's rules, at most 1024 of them, a page in one space only.  It
- * has the handler of SIGSEGV from attach to detach and calls the one before it
- * for faults that are not its own; a handler that is installed later has to do
- * the same, and a thread that blocks SIGSEGV must not write.  Not seen, and to
- * be marked, are pages that are discarded; a system call that writes into an
+ * process, under wp's rules, at most 1024 of them, a page in one space only.
+ * It has the handler of SIGSEGV from attach to detach and calls the one before
+ * it for faults that are not its own; a handler that is installed later has to
+ * do the same, and a thread that blocks SIGSEGV must not write.  Not seen, and
+ * to be marked, are pages that are discarded; a system call that writes into an
  * armed page fails with EFAULT.  Where the kernel has no mappings left to part
  * armed pages from others (vm.max_map_count), larger blocks are dirty.
  */

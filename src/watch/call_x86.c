@@ -9,7 +9,9 @@
  * registers back.  A step ends in a signal's stop, so the kernel looks at the
  * registers again when the thread goes on: if they say that it was in a call
  * that must be restarted, it is.  For our own call they say that there is
- * nothing to restart.
+ * nothing to restart.  Some calls fail with EINTR when their thread is stopped,
+ * though no signal has come; they are made to restart like all others unless
+ * one does come.
  *
  * A signal for the thread may come first.  Then the thread gets its own
  * registers and the signal, is stopped again, and all begins anew, so that a
@@ -22,11 +24,13 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 
-#define TRIES 1000u /* each spent on a signal */
+#define TRIES 1000u	   /* each spent on a signal */
+#define ERESTARTNOHAND 514 /* the kernel's own; seen by no program */
 #define EVENT(status) ((status) >> 16)
 
 static int get_registers(pid_t tid, struct user_regs_struct *ret)
@@ -49,10 +53,28 @@ static int set_registers(pid_t tid, const struct user_regs_struct *registers)
 static int wait_stop(pid_t tid, int *ret_status)
 {
 	while (waitpid(tid, ret_status, __WALL) < 0) {
+		/* ECHILD: another thread's exec has taken its place. */
 		if (errno != EINTR)
-			return -errno;
+			return errno == ECHILD ? -ESRCH : -errno;
 	}
 	return WIFSTOPPED(*ret_status) ? 0 : -ESRCH;
+}
+
+static void let_restart(struct user_regs_struct *own)
+{
+	static const uint64_t calls[] = {
+		SYS_epoll_wait,	     SYS_epoll_pwait, SYS_epoll_pwait2,
+		SYS_rt_sigtimedwait, SYS_semop,	      SYS_semtimedop,
+		SYS_recvfrom,	     SYS_recvmsg,     SYS_accept,
+		SYS_accept4,
+	};
+
+	if (own->rax != (uint64_t)-EINTR)
+		return;
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		if (own->orig_rax == calls[i])
+			own->rax = (uint64_t)-ERESTARTNOHAND;
+	}
 }
 
 /* Deliver @signal to the thread, whose registers are its own, and stop it
@@ -106,6 +128,7 @@ int64_t inject_call(pid_t tid, uint64_t at, uint64_t nr, uint64_t argument,
 		*ret_err = get_registers(tid, &own);
 		if (*ret_err)
 			return 0;
+		let_restart(&own);
 		call = own;
 		call.rip = at;
 		call.rax = nr;

@@ -16,8 +16,9 @@
  * group, leaves it to finish, which takes it some hundred microseconds.  It is
  * the tracer, too, so that no wait of the caller's is disturbed.
  *
- * A thread that does not stop, in the uninterruptible sleep of a slow disk for
- * example, is left alone and another one is asked.
+ * A thread that does not stop, in the uninterruptible sleep of a slow disk or of
+ * vfork() for example, is left alone and another one is asked, and later itself
+ * once more.
  */
 #include "watch/inject.h"
 
@@ -41,7 +42,9 @@
 #include "tracker/wp_abi.h"
 #include "watch/maps.h"
 
-#define STOP_TIMEOUT_NS 200000000u
+#define STOP_TIMEOUT_NS 200000000u /* of one thread */
+#define TRY_NS 2000000000u	   /* all of them, over and over */
+#define TRY_PAUSE_NS 5000000u
 #define STOP_LOOK_NS 20000u
 #define HELPER_TIMEOUT_MS 10000
 #define CHUNK 65536u
@@ -104,34 +107,39 @@ uint64_t inject_find_instruction(pid_t tid)
 
 /* ---- the helper ---- */
 
-/* Does PTRACE_SEIZE's refusal mean that somebody traces it? */
-static int is_traced(pid_t tid)
+/* The value of "key:" in the thread's status; "" if it has none. */
+static void read_status(pid_t tid, const char *key, char value[static 64])
 {
 	char path[64], line[128];
-	int tracer = 0;
+	size_t length = strlen(key);
 	FILE *file;
 
+	value[0] = '\0';
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
 	file = fopen(path, "re");
 	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "TracerPid: %d", &tracer) == 1)
+		if (!strncmp(line, key, length) &&
+		    sscanf(line + length, ": %63s", value) == 1)
 			break;
 	}
 	if (file)
 		fclose(file);
-	return tracer;
 }
 
 static int seize(pid_t tid, struct inject_result *result)
 {
+	char value[64];
 	int err;
 
 	if (!ptrace(PTRACE_SEIZE, tid, 0, 0))
 		return 0;
 	err = -errno;
-	if (err == -ESRCH)
-		return fail(result, err, "it has ended");
-	if (is_traced(tid))
+	/* One that is ending is refused like a stranger's. */
+	read_status(tid, "State", value);
+	if (err == -ESRCH || !value[0] || strchr("ZXx", value[0]))
+		return fail(result, -ESRCH, "it has ended");
+	read_status(tid, "TracerPid", value);
+	if (atoi(value))
 		return fail(result, -EBUSY, "it is being traced");
 	return fail(result, -EPERM, "no permission to trace it");
 }
@@ -165,18 +173,11 @@ static int stop(pid_t tid, struct inject_result *result)
 static int check_filter(pid_t tid, struct inject_result *result)
 {
 	static const uint32_t calls[] = { SYS_userfaultfd, SYS_close };
-	char path[64], line[128];
-	int mode = 0;
-	FILE *file;
+	char value[64];
+	int mode;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "Seccomp: %d", &mode) == 1)
-			break;
-	}
-	if (file)
-		fclose(file);
+	read_status(tid, "Seccomp", value);
+	mode = atoi(value);
 	for (int i = 0; mode && i < 2; i++) {
 		if (mode != 2 || inject_is_allowed(tid, calls[i]) != 1)
 			return fail(result, -EPERM,
@@ -349,7 +350,8 @@ static bool is_worth_trying(pid_t pid, pid_t tid)
 }
 
 /* Thread after thread, until one can be stopped. */
-static int try_threads(pid_t pid, uint64_t at, struct inject_result *result)
+static int try_each(pid_t pid, uint64_t at, uint64_t deadline_ns,
+		    struct inject_result *result)
 {
 	const struct dirent *entry;
 	char path[64];
@@ -368,11 +370,26 @@ static int try_threads(pid_t pid, uint64_t at, struct inject_result *result)
 		memset(result, 0, sizeof(*result));
 		ret = run_helper(tid, at, result);
 		/* This thread was on its way out, or stuck. */
-		if (ret != -ESRCH && ret != -ETIMEDOUT)
+		if ((ret != -ESRCH && ret != -ETIMEDOUT) ||
+		    tide_now_ns() >= deadline_ns)
 			break;
 	}
 	closedir(tasks);
 	return ret;
+}
+
+static int try_threads(pid_t pid, uint64_t at, struct inject_result *result)
+{
+	uint64_t deadline_ns = tide_now_ns() + TRY_NS;
+	struct timespec pause = { 0, TRY_PAUSE_NS };
+	int ret;
+
+	for (;;) {
+		ret = try_each(pid, at, deadline_ns, result);
+		if (ret != -ETIMEDOUT || tide_now_ns() >= deadline_ns)
+			return ret;
+		nanosleep(&pause, NULL);
+	}
 }
 
 int inject_userfaultfd(pid_t pid, pid_t live, struct inject_result *ret)

@@ -19,9 +19,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -106,6 +108,14 @@ static void finish(pid_t pid)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* Afterwards it is a zombie. */
+static void await_end(pid_t pid)
+{
+	siginfo_t info;
+
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
 }
 
 static struct tide_process *attach(pid_t pid)
@@ -223,6 +233,69 @@ static void in_futex(void)
 	}
 }
 
+/* These fail with EINTR after a stop, where the others go on. */
+static void in_epoll(void)
+{
+	int fd = epoll_create1(0);
+	struct epoll_event event;
+
+	set(&shared->ready, 1);
+	while (!get(&shared->stop)) {
+		if (epoll_wait(fd, &event, 1, 400))
+			_exit(2);
+	}
+}
+
+static void in_sigtimedwait(void)
+{
+	struct timespec time = { 0, 400000000 };
+	sigset_t signals;
+
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGUSR2);
+	(void)sigprocmask(SIG_BLOCK, &signals, NULL);
+	set(&shared->ready, 1);
+	while (!get(&shared->stop)) {
+		if (sigtimedwait(&signals, NULL, &time) != -1 ||
+		    errno != EAGAIN)
+			_exit(2);
+	}
+}
+
+static void in_receive(void)
+{
+	struct timeval time = { 0, 400000 };
+	int channel[2];
+	char byte;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, channel) ||
+	    setsockopt(channel[0], SOL_SOCKET, SO_RCVTIMEO, &time,
+		       sizeof(time)))
+		_exit(3);
+	set(&shared->ready, 1);
+	while (!get(&shared->stop)) {
+		if (recv(channel[0], &byte, 1, 0) != -1 || errno != EAGAIN)
+			_exit(2);
+	}
+}
+
+/* It cannot be stopped while its child has its memory. */
+static void in_vfork(void)
+{
+	set(&shared->ready, 1);
+	while (!get(&shared->stop)) {
+		struct timespec time = { 0, 50000000 };
+		pid_t pid = vfork();
+
+		if (pid == 0) {
+			(void)nanosleep(&time, NULL);
+			_exit(0);
+		}
+		if (waitpid(pid, NULL, 0) != pid)
+			_exit(2);
+	}
+}
+
 static void handler(int number)
 {
 	(void)number;
@@ -333,8 +406,9 @@ static void test_writes(void **state)
 static void test_states(void **state)
 {
 	static void (*const bodies[])(void) = {
-		write_by_order, in_nanosleep, in_poll,	     in_read,
-		in_futex,	in_a_handler, under_signals,
+		write_by_order, in_nanosleep,	 in_poll,	in_read,
+		in_futex,	in_a_handler,	 under_signals, in_epoll,
+		in_vfork,	in_sigtimedwait, in_receive,
 	};
 
 	(void)state;
@@ -401,12 +475,18 @@ static void with_threads(void)
 		(void)pthread_join(thread[i], NULL);
 }
 
+static void *work_and_end(void *opaque)
+{
+	(void)work(opaque);
+	_exit(0);
+}
+
 /* Its first thread has ended, which no thread of the others minds. */
 static void without_leader(void)
 {
 	pthread_t thread;
 
-	if (pthread_create(&thread, NULL, work, memory))
+	if (pthread_create(&thread, NULL, work_and_end, memory))
 		_exit(3);
 	set(&shared->ready, 1);
 	pthread_exit(NULL);
@@ -414,7 +494,8 @@ static void without_leader(void)
 
 static void test_threads(void **state)
 {
-	unsigned char has[PAGES];
+	unsigned char has[PAGES], all[PAGES] = { 0 };
+	int count = 0;
 	struct tide_process *process;
 	struct tide_client *client;
 	pid_t pid;
@@ -426,8 +507,16 @@ static void test_threads(void **state)
 	assert_int_equal(tide_client_open(tide_process_space(process), "test",
 					  TIDE_START_CLEAN, &client),
 			 0);
-	nap_ms(200);
-	assert_int_equal(harvest(client, has), THREADS);
+	for (int i = 0; i < 100 && count < THREADS; i++) {
+		nap_ms(100);
+		(void)harvest(client, has);
+		count = 0;
+		for (size_t page = 0; page < PAGES; page++) {
+			all[page] |= has[page];
+			count += all[page];
+		}
+	}
+	assert_int_equal(count, THREADS);
 	tide_client_close(client);
 	tide_process_detach(process);
 	finish(pid);
@@ -566,7 +655,7 @@ static void test_refused(void **state)
 	pid = fork();
 	if (pid == 0)
 		_exit(0);
-	nap_ms(50);
+	await_end(pid);
 	refused(pid, -ESRCH, "no such process"); /* a zombie */
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 }
@@ -645,7 +734,9 @@ static void test_killed(void **state)
 		assert_int_equal(kill(tool, SIGKILL), 0);
 		assert_int_equal(waitpid(tool, NULL, 0), tool);
 	}
-	nap_ms(100); /* for the last helper */
+	/* The last helpers may not be done yet. */
+	for (int i = 0; i < 1000 && count_descriptors(pid) != descriptors; i++)
+		nap_ms(10);
 	assert_int_equal(count_descriptors(pid), descriptors);
 	tide_process_detach(attach(pid)); /* nobody is registered */
 	finish(pid);
@@ -667,7 +758,7 @@ static void test_end(void **state)
 					  TIDE_START_CLEAN, &client),
 			 0);
 	assert_int_equal(kill(pid, SIGKILL), 0);
-	nap_ms(50);
+	await_end(pid);
 	assert_int_equal(tide_process_update(process), -ESRCH);
 	assert_int_equal(tide_harvest_begin(client, &harvest), -ESRCH);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
