@@ -250,6 +250,18 @@ static int by_place(const void *a, const void *b)
 	return (x->page > y->page) - (x->page < y->page);
 }
 
+/* The slots are what they were: what of one is gone has its place in another
+ * of the same name, all dirty, or came after the checkpoint. */
+static int next_there(struct tide_harvest *harvest, struct tide_extent *ret)
+{
+	int err;
+
+	do {
+		err = tide_harvest_next(harvest, ret);
+	} while (err > 0 && ret->flags & TIDE_EXTENT_GONE);
+	return err;
+}
+
 /* What differs from the parent, which goes on knowing that it does. */
 static int keep_changes(struct tide_checkpoint *checkpoint)
 {
@@ -259,7 +271,7 @@ static int keep_changes(struct tide_checkpoint *checkpoint)
 
 	if (ret)
 		return ret;
-	while ((ret = tide_harvest_next(harvest, &extent)) > 0) {
+	while ((ret = next_there(harvest, &extent)) > 0) {
 		ret = keep_extent(checkpoint, &extent);
 		if (ret)
 			break;
@@ -427,7 +439,7 @@ int tide_checkpoint_rollback(struct tide_checkpoint *checkpoint,
 		ret = tide_harvest_begin(checkpoint->client, &harvest);
 	if (ret)
 		return ret;
-	while ((ret = tide_harvest_next(harvest, &extent)) > 0) {
+	while ((ret = next_there(harvest, &extent)) > 0) {
 		restore(checkpoint, &extent);
 		pages += extent.npages;
 		if (!seen)

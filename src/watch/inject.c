@@ -16,9 +16,9 @@
  * group, leaves it to finish, which takes it some hundred microseconds.  It is
  * the tracer, too, so that no wait of the caller's is disturbed.
  *
- * A thread that does not stop, in the uninterruptible sleep of a slow disk or of
- * vfork() for example, is left alone and another one is asked, and later itself
- * once more.
+ * A thread that does not stop, in the uninterruptible sleep of a slow disk or
+ * of vfork() for example, is left alone and another one is asked, and later it
+ * is asked once more.
  */
 #include "watch/inject.h"
 

@@ -401,6 +401,53 @@ static void test_bad_arguments(void **state)
 	rig_destroy(&rig);
 }
 
+static void slots_that_went(bool caught)
+{
+	struct tide_slot_config slot = { .npages = PAGES };
+	struct tide_checkpoint *root, *child;
+	struct rig rig;
+
+	rig_create(&rig, caught, "slots that went");
+	write_byte(&rig, 0, 0, 1);
+	root = take(&rig, NULL);
+	/* One comes and goes. */
+	slot.id = 9;
+	slot.first_gfn = GFN(5, 0);
+	slot.host = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(slot.host, MAP_FAILED);
+	assert_int_equal(tide_slot_add(rig.space, &slot), 0);
+	assert_int_equal(tide_slot_remove(rig.space, 9), 0);
+	munmap(slot.host, PAGES * PAGE);
+	/* One goes and comes, written meanwhile. */
+	assert_int_equal(tide_slot_remove(rig.space, 0), 0);
+	rig.memory[0][3 * PAGE] = 1;
+	slot.id = 0;
+	slot.first_gfn = GFN(0, 0);
+	slot.host = rig.memory[0];
+	assert_int_equal(tide_slot_add(rig.space, &slot), 0);
+	child = take(&rig, root);
+	write_byte(&rig, 0, 4 * PAGE, 1);
+	assert_int_equal(tide_checkpoint_rollback(child, NULL), 0);
+	assert_int_equal(tide_checkpoint_compare(child, NULL), 0);
+	assert_int_equal(rig.memory[0][3 * PAGE], 1);
+	assert_int_equal(tide_checkpoint_rollback(root, NULL), 0);
+	assert_int_equal(tide_checkpoint_compare(root, NULL), 0);
+	assert_int_equal(rig.memory[0][3 * PAGE], 0);
+	tide_checkpoint_destroy(child);
+	tide_checkpoint_destroy(root);
+	rig_destroy(&rig);
+}
+
+/* Fails when a slot that was removed, and is there again, or never belonged to
+ * the checkpoint, is taken for memory. */
+static void test_gone(void **state)
+{
+	(void)state;
+	slots_that_went(false);
+	slots_that_went(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -411,6 +458,7 @@ int main(void)
 		cmocka_unit_test(test_others),
 		cmocka_unit_test(test_compare),
 		cmocka_unit_test(test_stale),
+		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_bad_arguments),
 	};
