@@ -12,6 +12,7 @@
 #include "units.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>
@@ -238,28 +239,36 @@ static void print_interval(struct watch *watch)
 
 /* ---- the command ---- */
 
+/* Its memory is made by exec, whose end closes the pipe. */
 static int start_command(struct watch *watch, char **argv)
 {
-	int go[2];
-	char byte = 0;
+	int done[2];
+	char failed = 0;
+	ssize_t n;
 
-	if (pipe(go))
+	if (pipe2(done, O_CLOEXEC))
 		return tool_error("pipe: %s", strerror(errno));
 	watch->child = fork();
-	if (watch->child < 0)
-		return tool_error("fork: %s", strerror(errno));
 	if (watch->child == 0) {
 		interrupt_child();
-		close(go[1]);
-		(void)!read(go[0], &byte, 1);
 		execvp(argv[0], argv);
 		tool_error("%s: %s", argv[0], strerror(errno));
+		(void)!write(done[1], &failed, 1);
 		_exit(127);
 	}
-	close(go[0]);
-	/* Its memory is made by exec: it is attached to just after that. */
-	close(go[1]);
+	close(done[1]);
+	if (watch->child < 0) {
+		close(done[0]);
+		return tool_error("fork: %s", strerror(errno));
+	}
+	do {
+		n = read(done[0], &failed, 1);
+	} while (n < 0 && errno == EINTR);
+	close(done[0]);
+	if (n > 0)
+		return TOOL_HOST; /* it has said why */
 	watch->args.pid = (uint64_t)watch->child;
+	/* The rest of exec, and its libraries. */
 	(void)poll(NULL, 0, 20);
 	return -1;
 }

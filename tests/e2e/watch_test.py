@@ -86,17 +86,18 @@ def test_lines():
 
 def test_command():
     """Fails when a command that is watched is not ended with us."""
+    seconds = f"77.{os.getpid()}"  # like nobody else's
     done = command.run("watch", "--interval", "100", "--for", "500ms",
-                       "--json", "--", "sleep", "77.7")
+                       "--json", "--", "sleep", seconds)
     assert objects(done)
-    assert subprocess.run(["pgrep", "-f", "^sleep 77.7"],
+    assert subprocess.run(["pgrep", "-f", f"^sleep {seconds}"],
                           capture_output=True, check=False).returncode == 1
 
 
 def test_end():
     """Fails when the end of the process is an error, or is waited for."""
     done = command.run("watch", "--interval", "100", "--json", "--", "sleep",
-                       "1")
+                       "3")
     assert len(objects(done)) >= 5
 
 
@@ -111,7 +112,10 @@ def test_killed():
         time.sleep(moment)
         watcher.send_signal(signal.SIGKILL)
         watcher.wait()
-    time.sleep(0.2)
+    for _ in range(100):  # a helper may not be done yet
+        if descriptors(process) == before:
+            break
+        time.sleep(0.1)
     assert process.poll() is None and descriptors(process) == before
     assert objects(command.run("watch", "-p", str(process.pid), "--interval",
                                "100", "--for", "500ms", "--json"))
@@ -127,6 +131,8 @@ def test_refused():
     assert "which process" in said
     command.one_line(command.run("watch", "-p", "0"))
     command.one_line(command.run("watch", "-p", "1", "--", "true"))
+    said = command.one_line(command.run("watch", "--", "/no/such/command"))
+    assert "/no/such/command" in said
     command.one_line(command.run("watch", "-p", "1", "--interval", "1us"))
 
 
