@@ -64,6 +64,15 @@ def run_without_kvm(*arguments):
                           timeout=TIMEOUT, check=False)
 
 
+# Trackers of processes, and not of guests.
+PROCESSES = {"wp", "sigsegv"}
+
+
+def guest_tracker_names():
+    """Those that work here, for guests."""
+    return [name for name in tracker_names() if name not in PROCESSES]
+
+
 def tracker_names():
     """Those that work here."""
     done = run("probe", "--json")

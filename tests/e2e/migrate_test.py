@@ -54,7 +54,7 @@ def test_unix():
 def another_tracker():
     """The last that runs what the best one runs: a guest keeps to its kind of
     machine."""
-    names = command.tracker_names()
+    names = command.guest_tracker_names()
     kind = names[0].split("-")[0]
     return [name for name in names if name.startswith(kind)][-1]
 
@@ -127,7 +127,7 @@ def test_nobody_there():
 
 def test_wrong_machine():
     """A guest of KVM does not go on in software, nor the other way round."""
-    trackers = [next((name for name in command.tracker_names()
+    trackers = [next((name for name in command.guest_tracker_names()
                       if name.startswith(kind)), None)
                 for kind in ("kvm", "soft")]
     if None in trackers:

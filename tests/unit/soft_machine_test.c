@@ -152,8 +152,9 @@ static void *give_jobs(void *opaque)
 	struct meddler *meddler = opaque;
 	uint64_t gfns[50];
 
-	/* Relaxed: nothing is handed over by it. */
-	while (!atomic_load_explicit(&meddler->enough, memory_order_relaxed)) {
+	/* Two at least, one a vCPU.  Relaxed: nothing is handed over by it. */
+	while (meddler->jobs < 2 ||
+	       !atomic_load_explicit(&meddler->enough, memory_order_relaxed)) {
 		for (uint32_t i = 0; i < 50; i++)
 			gfns[i] = GUEST_WORK_GFN +
 				  random_below(WORK_END - GUEST_WORK_GFN);
