@@ -97,7 +97,7 @@ uint64_t inject_find_instruction(pid_t tid)
 			bool vdso = !strcmp(map.name, "[vdso]");
 
 			if (vdso == (pass == 0) && map.executable &&
-			    map.readable && strcmp(map.name, "[vsyscall]"))
+			    map.readable && strcmp(map.name, "[vsyscall]") != 0)
 				at = look_in(tid, map.start, map.end);
 		}
 		maps_close(&maps);
@@ -139,7 +139,7 @@ static int seize(pid_t tid, struct inject_result *result)
 	if (err == -ESRCH || !value[0] || strchr("ZXx", value[0]))
 		return fail(result, -ESRCH, "it has ended");
 	read_status(tid, "TracerPid", value);
-	if (atoi(value))
+	if (strtol(value, NULL, 10))
 		return fail(result, -EBUSY, "it is being traced");
 	return fail(result, -EPERM, "no permission to trace it");
 }
@@ -174,10 +174,10 @@ static int check_filter(pid_t tid, struct inject_result *result)
 {
 	static const uint32_t calls[] = { SYS_userfaultfd, SYS_close };
 	char value[64];
-	int mode;
+	long mode;
 
 	read_status(tid, "Seccomp", value);
-	mode = atoi(value);
+	mode = strtol(value, NULL, 10);
 	for (int i = 0; mode && i < 2; i++) {
 		if (mode != 2 || inject_is_allowed(tid, calls[i]) != 1)
 			return fail(result, -EPERM,
@@ -329,7 +329,7 @@ static int run_helper(pid_t tid, uint64_t at, struct inject_result *result)
 	return ret;
 }
 
-static bool is_worth_trying(pid_t pid, pid_t tid)
+static bool is_worth_trying(pid_t pid, pid_t tid, const char *not_in)
 {
 	char path[64], text[256];
 	const char *state;
@@ -346,12 +346,12 @@ static bool is_worth_trying(pid_t pid, pid_t tid)
 		return false;
 	text[n] = '\0';
 	state = strrchr(text, ')');
-	return state && state[1] && !strchr("ZXxD", state[2]);
+	return state && state[1] && !strchr(not_in, state[2]);
 }
 
 /* Thread after thread, until one can be stopped. */
-static int try_each(pid_t pid, uint64_t at, uint64_t deadline_ns,
-		    struct inject_result *result)
+static int try_each(pid_t pid, uint64_t at, const char *not_in,
+		    uint64_t deadline_ns, struct inject_result *result)
 {
 	const struct dirent *entry;
 	char path[64];
@@ -362,10 +362,11 @@ static int try_each(pid_t pid, uint64_t at, uint64_t deadline_ns,
 	tasks = opendir(path);
 	if (!tasks)
 		return fail(result, -ESRCH, "there is no such process");
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
 	while ((entry = readdir(tasks))) {
-		pid_t tid = (pid_t)atoi(entry->d_name);
+		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-		if (tid <= 0 || !is_worth_trying(pid, tid))
+		if (tid <= 0 || !is_worth_trying(pid, tid, not_in))
 			continue;
 		memset(result, 0, sizeof(*result));
 		ret = run_helper(tid, at, result);
@@ -382,13 +383,15 @@ static int try_threads(pid_t pid, uint64_t at, struct inject_result *result)
 {
 	uint64_t deadline_ns = tide_now_ns() + TRY_NS;
 	struct timespec pause = { 0, TRY_PAUSE_NS };
-	int ret;
+	const char *not_in = "ZXxD";
 
 	for (;;) {
-		ret = try_each(pid, at, deadline_ns, result);
+		int ret = try_each(pid, at, not_in, deadline_ns, result);
+
 		if (ret != -ETIMEDOUT || tide_now_ns() >= deadline_ns)
 			return ret;
 		nanosleep(&pause, NULL);
+		not_in = "ZXx"; /* it may end while we wait for it */
 	}
 }
 

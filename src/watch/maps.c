@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,8 +31,9 @@ pid_t maps_live_thread(pid_t pid)
 		return pid;
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	tasks = opendir(path);
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
 	while (tasks && tid < 0 && (entry = readdir(tasks))) {
-		int id = atoi(entry->d_name);
+		pid_t id = (pid_t)strtol(entry->d_name, NULL, 10);
 
 		if (id > 0 && has_memory(id))
 			tid = id;
@@ -63,13 +63,17 @@ void maps_close(struct map_file *maps)
 
 bool maps_parse(const char *line, struct map *ret)
 {
-	char permissions[5];
+	char permissions[5], *end;
 	int name = 0;
 	size_t length;
 
 	memset(ret, 0, sizeof(*ret));
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %*x:%*x %*u %n",
-		   &ret->start, &ret->end, permissions, &name) != 3 ||
+	ret->start = strtoull(line, &end, 16);
+	if (*end != '-')
+		return false;
+	ret->end = strtoull(end + 1, &end, 16);
+	line = end;
+	if (sscanf(line, " %4s %*x %*x:%*x %*u %n", permissions, &name) != 1 ||
 	    !name || ret->start >= ret->end || strlen(permissions) != 4)
 		return false;
 	ret->readable = permissions[0] == 'r';
