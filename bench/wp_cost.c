@@ -116,7 +116,11 @@ static int ours_harvest(struct run *run, uint64_t *ret_sum)
 		return ret;
 	while ((ret = tide_harvest_next(harvest, &extent)) > 0)
 		*ret_sum += sum_of(extent.first_gfn, extent.npages);
-	return ret < 0 ? ret : tide_harvest_commit(harvest);
+	if (ret) {
+		tide_harvest_abort(harvest);
+		return ret;
+	}
+	return tide_harvest_commit(harvest);
 }
 
 /* A random set of @count different pages, in random order. */
@@ -176,7 +180,7 @@ static int setup(struct run *run)
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (run->raw == MAP_FAILED) {
 		run->raw = NULL;
-		return -errno;
+		return -ENOMEM;
 	}
 	run->ours = run->raw + BYTES;
 	(void)madvise(run->raw, 2 * BYTES, MADV_NOHUGEPAGE);

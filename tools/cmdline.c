@@ -20,7 +20,9 @@ static char letter_of(const struct options *options, size_t index)
 {
 	const char *letters = options->letters ? options->letters : "";
 
-	return index < strlen(letters) ? letters[index] : '\0';
+	if (index >= strlen(letters))
+		return '\0';
+	return letters[index];
 }
 
 static void print_help(const struct options *options)

@@ -495,7 +495,8 @@ int tide_checkpoint_compare(const struct tide_checkpoint *checkpoint,
 			const unsigned char *want =
 				kept(checkpoint, i, page, &n);
 
-			if (memcmp(memory_of(slot, page), want, bytes_of(n)))
+			if (memcmp(memory_of(slot, page), want, bytes_of(n)) !=
+			    0)
 				err = differ(slot, page, want, ret);
 			page += n;
 		}

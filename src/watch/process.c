@@ -306,7 +306,8 @@ static int open_process(struct tide_process *process, char *why, size_t size)
 	if (ret == -EBUSY)
 		return say(why, size, "its memory is registered already", ret);
 	if (ret < 0)
-		return say(why, size, strerror(-ret), ret);
+		return say(why, size, "its mappings cannot be read, or armed",
+			   ret);
 	if (!process->count)
 		return say(why, size, "it has no memory that can be tracked",
 			   -EOPNOTSUPP);
