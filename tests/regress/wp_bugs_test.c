@@ -381,26 +381,28 @@ static void test_hugetlb(void **state)
 	rig_destroy(&rig);
 }
 
-#define SWAP_FILE "wp_bugs_test.swap"
+static char swap_file[64]; /* nobody else's, who runs this, too */
 #define SWAP_PAGES 4096u
 
 /* Return: 0, with a swap file in use; an errno value. */
 static int swap_on(void)
 {
 	uint32_t header[] = { 1, SWAP_PAGES - 1, 0 };
-	int fd = open(SWAP_FILE, O_RDWR | O_CREAT | O_TRUNC, 0600);
-	int err;
+	int fd, err;
 
+	snprintf(swap_file, sizeof(swap_file), "wp_bugs_test.swap.%d",
+		 (int)getpid());
+	fd = open(swap_file, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	assert_true(fd >= 0);
 	err = posix_fallocate(fd, 0, (off_t)SWAP_PAGES * (off_t)PAGE);
 	if (!err && (pwrite(fd, header, sizeof(header), 1024) < 0 ||
 		     pwrite(fd, "SWAPSPACE2", 10, (off_t)PAGE - 10) < 0))
 		err = errno;
 	close(fd);
-	if (!err && swapon(SWAP_FILE, 0))
+	if (!err && swapon(swap_file, 0))
 		err = errno;
 	if (err)
-		unlink(SWAP_FILE);
+		unlink(swap_file);
 	return err;
 }
 
@@ -450,8 +452,8 @@ static void test_swap(void **state)
 	expect_page(&rig, 40);
 	expect(&rig, 0);
 	rig_destroy(&rig);
-	assert_int_equal(swapoff(SWAP_FILE), 0);
-	unlink(SWAP_FILE);
+	assert_int_equal(swapoff(swap_file), 0);
+	unlink(swap_file);
 }
 
 /* Fails when two slots share memory, where a scan for one takes the other's;
