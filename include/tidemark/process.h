@@ -63,7 +63,8 @@ struct tide_process_stats {
  * the caller, or the target's seccomp filter forbids the call; -EBUSY: it is
  * being traced, or its memory is registered with a userfaultfd already;
  * -EINVAL: it is this process; -EOPNOTSUPP: a 32-bit process, a kernel thread,
- * or the kernel cannot; -ETIMEDOUT: no thread of it could be stopped; -ENOMEM.
+ * or the kernel cannot; -ETIMEDOUT: no thread of it could be stopped in
+ * two seconds; -ENOMEM.
  */
 TIDE_API TIDE_MUST_CHECK int tide_process_attach(pid_t pid,
 						 struct tide_process **ret,
