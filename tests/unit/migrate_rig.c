@@ -360,6 +360,7 @@ static void begin(struct rig *rig)
 	rig->stops = rig->resumes = rig->saves = rig->starts = 0;
 	rig->source_calls = rig->dest_calls = 0;
 	rig->guest_runs = true;
+	memset(&rig->now, 0, sizeof(rig->now));
 	memset(rig->dest_state, 0, sizeof(rig->dest_state));
 }
 

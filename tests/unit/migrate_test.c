@@ -133,7 +133,7 @@ static void odd_sizes_arrive(void **state)
 
 static void clear_in_second_round(struct rig *rig)
 {
-	if (rig->guest_runs && rig->now.rounds == 2)
+	if (rig->guest_runs && rig->now.rounds >= 2)
 		rig_clear(rig, 0, 3);
 }
 
@@ -169,16 +169,11 @@ static void unlogged_slot_is_sent_when_stopped(void **state)
 	rig_destroy(rig);
 }
 
-/* In the middle of a round, between two frames. */
-static void change_slots(struct rig *rig)
+static void change_slots_in(struct rig *rig, uint32_t round)
 {
 	struct rig_slot *slot;
 
-	if (rig->now.phase != TIDE_MIGRATE_PRECOPY ||
-	    rig->now.rounds == rig->rounds_seen)
-		return;
-	rig->rounds_seen = rig->now.rounds;
-	switch (rig->now.rounds) {
+	switch (round) {
 	case 1: /* one more */
 		rig_slot_add(rig, 9, 5000, 20, 0);
 		rig_write(rig, 9, 19);
@@ -211,11 +206,21 @@ static void change_slots(struct rig *rig)
 	}
 }
 
+/* In the middle of a round, between two frames.  Its beginning is reported, but
+ * so is, some milliseconds later, how far it is: on a slow machine a round may
+ * not be seen before the next. */
+static void change_slots(struct rig *rig)
+{
+	while (rig->now.phase == TIDE_MIGRATE_PRECOPY &&
+	       rig->rounds_seen < rig->now.rounds)
+		change_slots_in(rig, ++rig->rounds_seen);
+}
+
 static void move_a_slot(struct rig *rig)
 {
 	struct rig_slot *slot = rig_slot_find(rig, 20);
 
-	if (rig->now.rounds == 1 && slot->info.first_gfn == 20000) {
+	if (rig->now.rounds >= 1 && slot->info.first_gfn == 20000) {
 		slot->info.first_gfn = 50000;
 		assert_int_equal(tide_slot_move(rig->space, 20, 50000), 0);
 	}
@@ -255,7 +260,8 @@ static void swap_two_slots(struct rig *rig)
 {
 	if (rig->guest_runs && rig->now.rounds < 4)
 		rig_write(rig, 20, rig_draw(rig) % 400);
-	if (rig->now.rounds != 2 || rig_slot_find(rig, 0)->info.first_gfn)
+	if (!rig->guest_runs || rig->now.rounds < 2 ||
+	    rig_slot_find(rig, 0)->info.first_gfn)
 		return;
 	assert_int_equal(tide_slot_move(rig->space, 0, 9000), 0);
 	assert_int_equal(tide_slot_move(rig->space, 1, 0), 0);
