@@ -20,7 +20,7 @@
 
 #include <tidemark/tidemark.h>
 
-#define MAPPINGS 100u
+#define MAPPINGS 100ul
 #define THREADS 2000u
 #define ATTACHES 100u
 #define STACK_BYTES 65536u
