@@ -315,6 +315,23 @@ static void wait_until(uint64_t due_ns)
 	(void)ppoll(&interrupt, 1, &left, NULL);
 }
 
+static void let_go(struct watch *watch)
+{
+	tide_client_close(watch->window);
+	tide_client_close(watch->each);
+	tide_process_detach(watch->process);
+	watch->window = watch->each = NULL;
+	watch->process = NULL;
+}
+
+/* It has executed another program.  Return: -1, or an exit status. */
+static int attach_again(struct watch *watch)
+{
+	let_go(watch);
+	watch->last_ns = watch->window_began_ns = tool_now_ns();
+	return attach(watch);
+}
+
 static int run(struct watch *watch)
 {
 	uint64_t due_ns;
@@ -332,8 +349,19 @@ static int run(struct watch *watch)
 		if (interrupt_pending())
 			break;
 		err = look(watch);
+		/* In the middle of it? */
+		if (err == -ESRCH &&
+		    tide_process_update(watch->process) == -ESTALE)
+			err = -ESTALE;
 		if (err == -ESRCH)
 			break; /* it has ended, and so do we */
+		if (err == -ESTALE) {
+			int status = attach_again(watch);
+
+			if (status >= 0)
+				return status;
+			continue;
+		}
 		if (err)
 			return tool_error("process %llu: %s",
 					  (unsigned long long)watch->args.pid,
@@ -345,9 +373,7 @@ static int run(struct watch *watch)
 
 static void finish(struct watch *watch)
 {
-	tide_client_close(watch->window);
-	tide_client_close(watch->each);
-	tide_process_detach(watch->process);
+	let_go(watch);
 	free(watch->rows);
 	if (watch->child > 0) {
 		(void)kill(watch->child, SIGTERM);

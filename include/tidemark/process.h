@@ -81,8 +81,9 @@ TIDE_API struct tide_space *tide_process_space(struct tide_process *process);
  * are removed; one that has changed its size is both, as far as it has changed.
  * Before a harvest.
  *
- * Return: how many slots have come or gone; -ESRCH: the process has ended; or
- * the tracker's error.
+ * Return: how many slots have come or gone; -ESRCH: the process has ended;
+ * -ESTALE: it has executed another program, whose memory is new: detach, and
+ * attach again; or the tracker's error.
  */
 TIDE_API int tide_process_update(struct tide_process *process);
 

@@ -228,6 +228,15 @@ static int drop_unseen(struct tide_process *process)
 	return gone;
 }
 
+/* It has executed another program, and has other memory since: nothing can be
+ * read by the descriptor of the old one. */
+static bool has_executed(const struct tide_process *process)
+{
+	uint64_t entry;
+
+	return pread(process->pagemap_fd, &entry, sizeof(entry), 0) <= 0;
+}
+
 int tide_process_update(struct tide_process *process)
 {
 	int gone, came;
@@ -235,6 +244,8 @@ int tide_process_update(struct tide_process *process)
 	process->live = maps_live_thread(process->pid);
 	if (process->live < 0)
 		return -ESRCH;
+	if (has_executed(process))
+		return -ESTALE;
 	for (uint32_t i = 0; i < process->count; i++)
 		process->tracked[i].seen = false;
 	came = pass(process, false);

@@ -95,6 +95,14 @@ def test_command():
                           capture_output=True, check=False).returncode == 1
 
 
+def test_exec():
+    """Fails when a process that executes another program looks quiet."""
+    seen = objects(command.run(
+        "watch", "--interval", "100", "--for", "3s", "--json", "--", "sh",
+        "-c", 'sleep 0.5; exec "$0" -c "$1" >&2', sys.executable, TARGET))
+    assert any(one["dirty_pages"] >= PAGES for one in seen[-10:]), seen[-3:]
+
+
 def test_end():
     """Fails when the end of the process is an error, or is waited for."""
     done = command.run("watch", "--interval", "100", "--json", "--", "sleep",
@@ -143,6 +151,7 @@ REAL = [
     ("the pages that a process writes, and no others", test_pages),
     ("lines for people", test_lines),
     ("a command ends with us", test_command),
+    ("a program that executes another", test_exec),
     ("we end with the process", test_end),
     ("a watcher that is killed leaves nothing behind", test_killed),
 ]
