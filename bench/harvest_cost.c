@@ -273,7 +273,12 @@ static int setup(struct run *run, enum tide_tracker tracker)
 	uint64_t sum;
 	int err;
 
-	*run = (struct run){ .seed = 42 };
+	/* No descriptors yet: what is not set up is torn down, too. */
+	*run = (struct run){
+		.seed = 42,
+		.raw.vm = { .kvm_fd = -1, .vm_fd = -1, .vcpu_fd = -1 },
+		.ours.vm = { .kvm_fd = -1, .vm_fd = -1, .vcpu_fd = -1 },
+	};
 	run->raw.tracker = tracker;
 	run->pages = calloc(PAGES, sizeof(*run->pages));
 	if (!run->pages)

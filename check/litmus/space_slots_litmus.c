@@ -4,8 +4,8 @@
  *                        and a guest
  *
  * What    src/space/{slots,mark,collect,harvest,client,space}.c as shipped,
- *         marks alone and with a tracker (shim/tracker_model.h).  K25, K26,
- *         K39; Q4, Q5, Q9, Q10.
+ *         marks alone and with a tracker (shim/tracker_model.h).  K25, K39;
+ *         Q4, Q10.
  * Claim   a mark finds a whole slot or none, and if it finds one it is not
  *         lost; the guest's last writes before a slot goes are told to every
  *         client; memory of a slot that is not busy is not read any more; a

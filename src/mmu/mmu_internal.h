@@ -376,7 +376,6 @@ void mmu_vcpu_flush_own(struct mmu_vcpu *vcpu);
 void mmu_vcpu_acknowledge(struct mmu_vcpu *vcpu);
 #define VCPU_FLUSH 2u
 #define VCPU_KICK 4u
-#define VCPU_RING_FULL 8u
 #define VCPU_WAITER 16u
 #define VCPU_ACK 256u /* counts upwards from here */
 #define TLB_GROUP (TIDE_TLB_ENTRIES / 64)
