@@ -93,6 +93,34 @@ TIDE_API TIDE_MUST_CHECK int
 tide_process_mapping(const struct tide_process *process, uint32_t index,
 		     struct tide_mapping *ret);
 
+/**
+ * tide_process_populated() - which pages have content of their own
+ * @words: a bit a page from @first_gfn on, (@npages + 63) / 64 words: 1 for a
+ *         page that is present or swapped out, 0 for one that was never
+ *         touched, or only read: zeros, or as its file has it
+ *
+ * Any range; what is not mapped has no content.
+ *
+ * Return: how many pages have; -ESRCH: the process has ended, or has executed
+ * another program; -EINVAL: the range wraps; or the kernel's error.
+ */
+TIDE_API TIDE_MUST_CHECK int64_t
+tide_process_populated(const struct tide_process *process, uint64_t first_gfn,
+		       uint64_t npages, uint64_t *words);
+
+/**
+ * tide_process_read() - copy from the process's memory, while it runs
+ *
+ * A page that is being written may come as neither before nor after; its next
+ * harvest has it again.
+ *
+ * Return: @nbytes, or less up to where the memory ends; -EFAULT: not even the
+ * first byte is there; -ESRCH; -EPERM.
+ */
+TIDE_API TIDE_MUST_CHECK int64_t
+tide_process_read(const struct tide_process *process, uint64_t address,
+		  void *to, size_t nbytes);
+
 TIDE_API void tide_process_stats_get(const struct tide_process *process,
 				     struct tide_process_stats *ret);
 

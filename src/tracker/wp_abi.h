@@ -19,7 +19,12 @@
 #define WP_FEATURE_UNPOPULATED (1ull << 13) /* pages that are not there too */
 #define WP_FEATURE_ASYNC (1ull << 15)	    /* the kernel resolves the fault */
 
-#define PAGEMAP_WRITTEN (1ull << 1) /* a category */
+/* Categories. */
+#define PAGEMAP_WRITTEN (1ull << 1)
+#define PAGEMAP_PRESENT (1ull << 3)
+#define PAGEMAP_SWAPPED (1ull << 4)
+#define PAGEMAP_PFNZERO (1ull << 5)
+
 #define PAGEMAP_WP_MATCHING (1ull << 0)
 #define PAGEMAP_CHECK_WPASYNC (1ull << 1)
 

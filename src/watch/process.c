@@ -23,6 +23,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <tidemark/client.h>
@@ -31,6 +33,7 @@
 #include <tidemark/tracker.h>
 
 #include "base/clock.h"
+#include "tracker/wp_abi.h"
 #include "watch/inject.h"
 #include "watch/maps.h"
 
@@ -376,6 +379,112 @@ int tide_process_mapping(const struct tide_process *process, uint32_t index,
 		return -ENOENT;
 	*ret = process->tracked[index].mapping;
 	return 0;
+}
+
+/* ---- what is in it ---- */
+
+#define POPULATED_REGIONS 512u
+#define ENTRIES 512u
+#define ENTRY_SWAPPED (1ull << 62)
+#define ENTRY_SWAP_TYPE 0x1fu
+#define SWAP_TYPE_MARKER 0x1fu /* the kernel's last one, on every version */
+
+/* What the scan calls swapped may only be the marker that protects a page that
+ * is not there.  Who may not see frame numbers cannot tell, and takes all. */
+static int64_t add_swapped(const struct tide_process *process, uint64_t gfn,
+			   uint64_t end_gfn, uint64_t first_gfn,
+			   uint64_t *words)
+{
+	uint64_t entries[ENTRIES];
+	int64_t found = 0;
+
+	while (gfn < end_gfn) {
+		uint64_t want =
+			end_gfn - gfn < ENTRIES ? end_gfn - gfn : ENTRIES;
+		ssize_t n = pread(process->pagemap_fd, entries,
+				  want * sizeof(entries[0]),
+				  (off_t)(gfn * sizeof(entries[0])));
+
+		if (n < (ssize_t)sizeof(entries[0]))
+			return n < 0 ? -errno : -ESRCH;
+		n /= (ssize_t)sizeof(entries[0]);
+		for (ssize_t i = 0; i < n; i++, gfn++) {
+			uint64_t bit = gfn - first_gfn;
+
+			if ((entries[i] & ENTRY_SWAPPED) &&
+			    (entries[i] & ENTRY_SWAP_TYPE) == SWAP_TYPE_MARKER)
+				continue;
+			words[bit / 64] |= UINT64_C(1) << (bit % 64);
+			found++;
+		}
+	}
+	return found;
+}
+
+static int64_t add_region(const struct tide_process *process,
+			  const struct wp_region *region, uint64_t first_gfn,
+			  uint64_t *words)
+{
+	uint64_t gfn = region->start >> TIDE_PAGE_SHIFT;
+	uint64_t end_gfn = region->end >> TIDE_PAGE_SHIFT;
+
+	if (region->categories & PAGEMAP_SWAPPED)
+		return add_swapped(process, gfn, end_gfn, first_gfn, words);
+	for (uint64_t i = gfn - first_gfn; i < end_gfn - first_gfn; i++)
+		words[i / 64] |= UINT64_C(1) << (i % 64);
+	return (int64_t)(end_gfn - gfn);
+}
+
+int64_t tide_process_populated(const struct tide_process *process,
+			       uint64_t first_gfn, uint64_t npages,
+			       uint64_t *words)
+{
+	const uint64_t gfn_max = UINT64_MAX >> TIDE_PAGE_SHIFT;
+	struct wp_region regions[POPULATED_REGIONS];
+	struct wp_scan args = {
+		.size = sizeof(args),
+		.start = first_gfn << TIDE_PAGE_SHIFT,
+		.vec = (uintptr_t)regions,
+		.vec_len = POPULATED_REGIONS,
+		/* The page of zeros that all share is no content. */
+		.category_inverted = PAGEMAP_PFNZERO,
+		.category_mask = PAGEMAP_PFNZERO,
+		.category_anyof_mask = PAGEMAP_PRESENT | PAGEMAP_SWAPPED,
+		.return_mask = PAGEMAP_PRESENT | PAGEMAP_SWAPPED,
+	};
+	int64_t found = 0;
+	int n;
+
+	if (first_gfn > gfn_max || npages > gfn_max - first_gfn)
+		return -EINVAL;
+	args.end = args.start + (npages << TIDE_PAGE_SHIFT);
+	memset(words, 0, (npages + 63) / 64 * sizeof(*words));
+	do {
+		n = ioctl(process->pagemap_fd, WP_PAGEMAP_SCAN, &args);
+		if (n < 0)
+			return -errno;
+		for (int i = 0; i < n; i++) {
+			int64_t ret = add_region(process, &regions[i],
+						 first_gfn, words);
+
+			if (ret < 0)
+				return ret;
+			found += ret;
+		}
+		if (n)
+			args.start = regions[n - 1].end;
+	} while ((uint32_t)n == POPULATED_REGIONS && args.start < args.end);
+	return has_executed(process) ? -ESRCH : found;
+}
+
+int64_t tide_process_read(const struct tide_process *process, uint64_t address,
+			  void *to, size_t nbytes)
+{
+	struct iovec here = { to, nbytes };
+	struct iovec there = { (void *)(uintptr_t)address, nbytes };
+	ssize_t n = process_vm_readv(process->live, &here, 1, &there, 1, 0);
+
+	return n < 0 ? -errno : n;
 }
 
 void tide_process_stats_get(const struct tide_process *process,

@@ -7,7 +7,7 @@
  * reset of rings, slots added, moved, deleted, logging on and off, options in
  * every order, bad arguments of every kind) run on /dev/kvm and on the
  * software MMU; bits, counts and errno values must be the same.  Where the
- * two may differ is listed in trace.c, with the reason, and printed by
+ * two may differ is listed in random_calls.c, with the reason, and printed by
  * --help; everything else fails, with the seed, the operations that are
  * enough, and both answers.
  *
@@ -20,7 +20,7 @@
 #include <inttypes.h>
 
 #include "../conformance/test_support.h"
-#include "trace.h"
+#include "random_calls.h"
 
 #define TRACES_DEFAULT 300u
 #define MESSAGE_SIZE 8192

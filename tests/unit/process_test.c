@@ -770,6 +770,55 @@ static void test_end(void **state)
 	tide_process_detach(process);
 }
 
+/* What protects a page that is not there is no content. */
+static void test_content(void **state)
+{
+	uint64_t words[PAGES / 64], text = 0;
+	struct tide_process *process;
+	volatile unsigned char only_read;
+	pid_t pid;
+
+	(void)state;
+	need_it("content");
+	assert_int_equal(madvise(memory, PAGES * PAGE, MADV_DONTNEED), 0);
+	memset(memory + 3 * PAGE, 0x5a, PAGE);
+	memory[200 * PAGE] = 1;
+	only_read = memory[7 * PAGE];
+	(void)only_read;
+	pid = start(write_by_order);
+	process = attach(pid);
+	order(70);
+	assert_int_equal(tide_process_populated(process,
+						(uintptr_t)memory / PAGE, PAGES,
+						words),
+			 3);
+	assert_int_equal(words[0], UINT64_C(1) << 3);
+	assert_int_equal(words[1], UINT64_C(1) << (70 - 64));
+	assert_int_equal(words[2], 0);
+	assert_int_equal(words[3], UINT64_C(1) << (200 - 192));
+	assert_int_equal(tide_process_populated(process, UINT64_MAX, 1, words),
+			 -EINVAL);
+	assert_int_equal(tide_process_read(process,
+					   (uintptr_t)memory + 3 * PAGE, &text,
+					   sizeof(text)),
+			 sizeof(text));
+	assert_int_equal(text, UINT64_C(0x5a5a5a5a5a5a5a5a));
+	/* Up to the end of the memory, and not beyond. */
+	assert_int_equal(
+		tide_process_read(process,
+				  (uintptr_t)memory + (PAGES * PAGE - 4), &text,
+				  sizeof(text)),
+		4);
+	assert_int_equal(tide_process_read(process, PAGE, &text, sizeof(text)),
+			 -EFAULT);
+	finish(pid);
+	assert_int_equal(tide_process_populated(process,
+						(uintptr_t)memory / PAGE, PAGES,
+						words),
+			 -ESRCH);
+	tide_process_detach(process);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -777,7 +826,7 @@ int main(void)
 		cmocka_unit_test(test_stopped),	 cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_mappings), cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_seccomp),	 cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_end),
+		cmocka_unit_test(test_end),	 cmocka_unit_test(test_content),
 	};
 
 	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,

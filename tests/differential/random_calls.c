@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * trace.c - a random trace of dirty-log calls on two sides
+ * random_calls.c - a random trace of dirty-log calls on two sides
  *
  * Theory of operation
  * -------------------
@@ -12,7 +12,7 @@
  * Each side has a pool of memory of its own; a slot's host memory is a place
  * in the pool, and slots may share it.
  */
-#include "trace.h"
+#include "random_calls.h"
 
 #include <errno.h>
 #include <inttypes.h>

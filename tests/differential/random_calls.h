@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * trace.h - a random trace of dirty-log calls on two sides, every answer
+ * random_calls.h - a random trace of dirty-log calls on two sides, every answer
  * compared
  *
  * Operation i of a trace takes its random numbers from (seed, i) and reads
