@@ -22,7 +22,6 @@
 int tide_watch_create(struct tide_client *client, struct tide_slot *slot)
 {
 	struct tide_watch *watch = calloc(1, sizeof(*watch));
-	struct tide_watch **end = &client->watches;
 
 	if (!watch)
 		return -ENOMEM;
@@ -38,19 +37,21 @@ int tide_watch_create(struct tide_client *client, struct tide_slot *slot)
 	watch->next_in_slot = slot->watches;
 	slot->watches = watch;
 	/* At the end: an open harvest finds nothing taken in it. */
-	while (*end)
-		end = &(*end)->next_in_client;
-	*end = watch;
+	watch->at_in_client = client->watches_end;
+	*watch->at_in_client = watch;
+	client->watches_end = &watch->next_in_client;
 	return 0;
 }
 
 void tide_watch_destroy(struct tide_watch *watch)
 {
-	struct tide_watch **at = &watch->client->watches;
+	struct tide_watch **at = watch->at_in_client;
 
-	while (*at != watch)
-		at = &(*at)->next_in_client;
 	*at = watch->next_in_client;
+	if (watch->next_in_client)
+		watch->next_in_client->at_in_client = at;
+	else
+		watch->client->watches_end = at;
 	at = &watch->slot->watches;
 	while (*at != watch)
 		at = &(*at)->next_in_slot;
@@ -167,6 +168,7 @@ int tide_client_open(struct tide_space *space, const char *name,
 		return -ENOMEM;
 	client->space = space;
 	client->harvest.client = client;
+	client->watches_end = &client->watches;
 	if (name)
 		strncpy(client->name, name, sizeof(client->name) - 1);
 

@@ -139,11 +139,9 @@ static int collect_marks(struct tide_space *space, struct tide_slot *only)
 	uint64_t taken = 0;
 	int err;
 
-	for (struct tide_slot *slot = space->slots; slot; slot = slot->next) {
-		if (!only || slot == only)
-			taken += tide_bitmap_take(&slot->marks, found_marks,
-						  slot);
-	}
+	for (struct tide_slot *slot = tide_slot_first_of(space, only); slot;
+	     slot = tide_slot_next_of(slot, only))
+		taken += tide_bitmap_take(&slot->marks, found_marks, slot);
 	if (!taken && !space->fence_owed)
 		return 0;
 	space->stats.pages_marked += taken;
@@ -166,10 +164,11 @@ static int mend_logging(struct tide_space *space, struct tide_slot *only)
 {
 	int err = 0;
 
-	for (struct tide_slot *slot = space->slots; slot; slot = slot->next) {
+	for (struct tide_slot *slot = tide_slot_first_of(space, only); slot;
+	     slot = tide_slot_next_of(slot, only)) {
 		int ret;
 
-		if (slot->logged || slot->removing || (only && slot != only) ||
+		if (slot->logged || slot->removing ||
 		    tide_slot_flags_now(slot) & TIDE_SLOT_UNLOGGED)
 			continue;
 		ret = tide_slot_log_set(slot, true);

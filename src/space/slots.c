@@ -5,7 +5,9 @@
  * Theory of operation
  * -------------------
  * Marks find slots in a table that is replaced as a whole and read under RCU.
- * Every other user holds slots_lock and walks the list.
+ * Every other user holds slots_lock and walks the list.  Many slots may come or
+ * go by one new table and one grace period (slots.h); one slot is the case of
+ * many that everybody knows.
  *
  * Removing loses nothing.  The slot leaves the table, and after a grace period
  * no mark can reach it.  Then the tracker takes it away from the guest but
@@ -30,6 +32,7 @@
 
 #include "base/options.h"
 #include "base/rcu.h"
+#include "space/slots.h"
 #include "space/space_internal.h"
 
 #define SLOT_FLAGS \
@@ -132,15 +135,18 @@ static int by_gfn(const void *a, const void *b)
 	return (x->first_gfn > y->first_gfn) - (x->first_gfn < y->first_gfn);
 }
 
-/* A table of the list as it is now, with room for one more entry. */
-static struct tide_slot_table *build_table(struct tide_space *space)
+/* A table of the list as it is now, with room for @more entries; sorted when it
+ * is published. */
+static struct tide_slot_table *build_table(struct tide_space *space,
+					   uint32_t more)
 {
 	struct tide_slot_table *table;
 	uint32_t count = 0;
 
 	for (struct tide_slot *slot = space->slots; slot; slot = slot->next)
 		count++;
-	table = malloc(sizeof(*table) + (count + 1) * sizeof(table->entry[0]));
+	table = malloc(sizeof(*table) +
+		       ((size_t)count + more) * sizeof(table->entry[0]));
 	if (!table)
 		return NULL;
 	table->count = 0;
@@ -153,7 +159,6 @@ static struct tide_slot_table *build_table(struct tide_space *space)
 			.slot = slot,
 		};
 	}
-	qsort(table->entry, table->count, sizeof(table->entry[0]), by_gfn);
 	return table;
 }
 
@@ -295,40 +300,80 @@ static int slot_start(struct tide_space *space, struct tide_slot *slot)
 	return err;
 }
 
-static int slot_add_locked(struct tide_space *space,
-			   const struct tide_slot_config *config)
+static int by_id(const void *key, const void *element)
 {
-	struct tide_slot_table *table;
-	struct tide_slot *slot;
-	struct tide_slot **end = &space->slots;
-	int err;
+	const struct tide_slot *slot = key;
+	const struct tide_slot_config *config = element;
 
-	if (tide_slot_find(space, config->id) ||
-	    overlaps(space, config->first_gfn, config->npages, NULL))
-		return -EEXIST;
-	err = slot_create(space, config, &slot);
+	return (slot->id > config->id) - (slot->id < config->id);
+}
+
+static int by_range(const void *key, const void *element)
+{
+	const struct tide_slot *slot = key;
+	const struct tide_slot_config *config = element;
+
+	if (slot->first_gfn >= config->first_gfn + config->npages)
+		return 1;
+	return slot->first_gfn + slot->npages > config->first_gfn ? 0 : -1;
+}
+
+/* Is there a slot with one of the ids, or some of the gfns? */
+static bool clashes(const struct tide_space *space,
+		    const struct tide_slot_config *configs, uint32_t count)
+{
+	for (struct tide_slot *slot = space->slots; slot; slot = slot->next) {
+		if (bsearch(slot, configs, count, sizeof(*configs), by_id) ||
+		    bsearch(slot, configs, count, sizeof(*configs), by_range))
+			return true;
+	}
+	return false;
+}
+
+static int slot_add_to(struct tide_space *space, struct tide_slot_table *table,
+		       const struct tide_slot_config *config)
+{
+	struct tide_slot *slot;
+	int err = slot_create(space, config, &slot);
+
 	if (err)
 		return err;
-	table = build_table(space);
-	if (!table) {
-		tide_slot_put(slot);
-		return -ENOMEM;
-	}
 	err = slot_start(space, slot);
 	if (err) {
-		free(table);
 		tide_slot_put(slot);
 		return err;
 	}
-	while (*end)
-		end = &(*end)->next;
-	*end = slot;
+	slot->at = space->slots_end;
+	*slot->at = slot;
+	space->slots_end = &slot->next;
 	table->entry[table->count++] = (struct tide_slot_entry){
 		.first_gfn = slot->first_gfn,
 		.npages = slot->npages,
 		.slot = slot,
 	};
-	publish_table(space, table);
+	return 0;
+}
+
+static int slots_add_locked(struct tide_space *space,
+			    const struct tide_slot_config *configs,
+			    uint32_t count, int *ret_errs)
+{
+	struct tide_slot_table *table;
+	bool any = false;
+
+	if (clashes(space, configs, count))
+		return -EEXIST;
+	table = build_table(space, count);
+	if (!table)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		ret_errs[i] = slot_add_to(space, table, &configs[i]);
+		any = any || !ret_errs[i];
+	}
+	if (any)
+		publish_table(space, table);
+	else
+		free(table);
 	return 0;
 }
 
@@ -336,6 +381,7 @@ int tide_slot_add(struct tide_space *space,
 		  const struct tide_slot_config *config)
 {
 	struct tide_slot_config known;
+	int refused = 0;
 	int err = tide_options_copy(&known, sizeof(known), config,
 				    SLOT_CONFIG_FIRST);
 
@@ -344,7 +390,28 @@ int tide_slot_add(struct tide_space *space,
 	if (err)
 		return err;
 	tide_space_lock(space);
-	err = slot_add_locked(space, &known);
+	err = slots_add_locked(space, &known, 1, &refused);
+	tide_space_unlock(space);
+	return err ? err : refused;
+}
+
+int tide_slots_add(struct tide_space *space,
+		   const struct tide_slot_config *configs, uint32_t count,
+		   int *ret_errs)
+{
+	int err;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const struct tide_slot_config *last = &configs[i] - 1;
+
+		if (check_config(&configs[i]) ||
+		    (i &&
+		     (configs[i].id <= last->id ||
+		      configs[i].first_gfn < last->first_gfn + last->npages)))
+			return -EINVAL;
+	}
+	tide_space_lock(space);
+	err = slots_add_locked(space, configs, count, ret_errs);
 	tide_space_unlock(space);
 	return err;
 }
@@ -395,12 +462,13 @@ static bool collect_last(struct tide_space *space, struct tide_slot *slot,
 
 static void unlink_slot(struct tide_space *space, struct tide_slot *slot)
 {
-	struct tide_slot **at = &space->slots;
 	struct tide_watch *next;
 
-	while (*at != slot)
-		at = &(*at)->next;
-	*at = slot->next;
+	*slot->at = slot->next;
+	if (slot->next)
+		slot->next->at = slot->at;
+	else
+		space->slots_end = slot->at;
 	slot->gone = true;
 	slot->logged = false;
 	/* Clients with nothing to say about it forget it at once. */
@@ -427,26 +495,16 @@ static void undo_remove(struct tide_space *space, struct tide_slot *slot,
 	tide_slot_fail_closed(slot);
 	/* Without memory for a table marks of it answer -ENOENT; the next
 	 * change of slots mends that. */
-	table = build_table(space);
+	table = build_table(space, 0);
 	if (table)
 		publish_table(space, table);
 }
 
-static int slot_remove_locked(struct tide_space *space, uint32_t id)
+/* No mark reaches it any more. */
+static int slot_finish(struct tide_space *space, struct tide_slot *slot)
 {
-	struct tide_slot *slot = find_present(space, id);
-	struct tide_slot_table *table;
 	bool complete, parked;
 
-	if (!slot)
-		return -ENOENT;
-	slot->removing = true;
-	table = build_table(space);
-	if (!table) {
-		slot->removing = false;
-		return -ENOMEM;
-	}
-	publish_table(space, table); /* from here on no mark reaches it */
 	complete = collect_last(space, slot, &parked);
 	if (space->ops && !slot->missing) {
 		int err = space->ops->slot_remove(space->tracker, slot);
@@ -459,7 +517,65 @@ static int slot_remove_locked(struct tide_space *space, uint32_t id)
 	if (!complete)
 		tide_slot_fail_closed(slot);
 	unlink_slot(space, slot);
-	return count_readers(space, id);
+	return 0;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	const struct tide_slot_removal *x = a, *y = b;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+/* Which slots the removals are of, if there are any. */
+static void mark_removing(struct tide_space *space,
+			  struct tide_slot_removal *removals, uint32_t count)
+{
+	for (struct tide_slot *slot = space->slots; slot; slot = slot->next) {
+		const struct tide_slot_removal key = { .id = slot->id };
+		struct tide_slot_removal *removal = bsearch(
+			&key, removals, count, sizeof(key), compare_ids);
+
+		if (!removal || slot->removing)
+			continue;
+		slot->removing = true;
+		removal->slot = slot;
+	}
+}
+
+static int slots_remove_locked(struct tide_space *space,
+			       struct tide_slot_removal *removals,
+			       uint32_t count)
+{
+	struct tide_slot_table *table;
+
+	mark_removing(space, removals, count);
+	table = build_table(space, 0);
+	for (uint32_t i = 0; i < count && !table; i++) {
+		if (removals[i].slot)
+			removals[i].slot->removing = false;
+	}
+	if (!table)
+		return -ENOMEM;
+	publish_table(space, table); /* from here on no mark reaches them */
+	for (uint32_t i = 0; i < count; i++)
+		removals[i].err = removals[i].slot
+					  ? slot_finish(space, removals[i].slot)
+					  : -ENOENT;
+	return 0;
+}
+
+static int slot_remove_locked(struct tide_space *space, uint32_t id)
+{
+	struct tide_slot_removal removal = { .id = id };
+	int err;
+
+	if (!find_present(space, id))
+		return -ENOENT;
+	err = slots_remove_locked(space, &removal, 1);
+	if (!err)
+		err = removal.err;
+	return err ? err : count_readers(space, id);
 }
 
 int tide_slot_remove(struct tide_space *space, uint32_t id)
@@ -470,6 +586,20 @@ int tide_slot_remove(struct tide_space *space, uint32_t id)
 	ret = slot_remove_locked(space, id);
 	tide_space_unlock(space);
 	return ret;
+}
+
+int tide_slots_remove(struct tide_space *space,
+		      struct tide_slot_removal *removals, uint32_t count)
+{
+	int err;
+
+	for (uint32_t i = 0; i < count; i++)
+		removals[i].slot = NULL;
+	qsort(removals, count, sizeof(*removals), compare_ids);
+	tide_space_lock(space);
+	err = slots_remove_locked(space, removals, count);
+	tide_space_unlock(space);
+	return err;
 }
 
 static int slot_move_locked(struct tide_space *space, uint32_t id,
@@ -489,7 +619,7 @@ static int slot_move_locked(struct tide_space *space, uint32_t id,
 		return -EEXIST;
 	old = slot->first_gfn;
 	slot->first_gfn = first_gfn;
-	table = build_table(space);
+	table = build_table(space, 0);
 	slot->first_gfn = old;
 	if (!table)
 		return -ENOMEM;

@@ -27,6 +27,7 @@ int tide_space_create(struct tide_space **ret_space)
 		goto out_lock;
 	space->asymmetric = tide_fence_probe();
 	space->chunk_pages = TIDE_CHUNK_PAGES_DEFAULT;
+	space->slots_end = &space->slots;
 	atomic_init(&space->table, table);
 	*ret_space = space;
 	return 0;

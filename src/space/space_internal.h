@@ -29,6 +29,7 @@ struct tide_watch {
 	struct tide_client *client;
 	struct tide_slot *slot; /* holds a reference */
 	struct tide_watch *next_in_client;
+	struct tide_watch **at_in_client; /* what points to it there */
 	struct tide_watch *next_in_slot;
 	/* Pages that the client's next begin yields. */
 	struct tide_page_set dirty;
@@ -53,6 +54,7 @@ struct tide_slot {
 
 	uint64_t first_gfn;
 	struct tide_slot *next;
+	struct tide_slot **at; /* what points to it in the list */
 	struct tide_watch *watches;
 	uint32_t refs; /* one for the list, one per watch */
 	bool removing; /* out of the table, its last log being read */
@@ -108,6 +110,7 @@ struct tide_client {
 	struct tide_space *space;
 	struct tide_client *next;
 	struct tide_watch *watches;
+	struct tide_watch **watches_end;
 	struct tide_harvest harvest;
 	struct tide_client_stats stats;
 	char name[32];
@@ -122,6 +125,7 @@ struct tide_space {
 	_Atomic(struct tide_slot_table *) table;
 
 	struct tide_slot *slots;
+	struct tide_slot **slots_end;
 	struct tide_client *clients;
 	/* Marks were taken, and the fence after that has failed. */
 	bool fence_owed;

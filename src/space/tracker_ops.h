@@ -77,6 +77,19 @@ bool tide_slot_logged(const struct tide_slot *slot);
 /* The slots of a space, slots that are being removed included; NULL ends. */
 struct tide_slot *tide_slot_first(struct tide_space *space);
 struct tide_slot *tide_slot_next(struct tide_slot *slot);
+/* The same, or only @only, if it is not NULL. */
+static inline struct tide_slot *tide_slot_first_of(struct tide_space *space,
+						   struct tide_slot *only)
+{
+	return only ? only : tide_slot_first(space);
+}
+
+static inline struct tide_slot *tide_slot_next_of(struct tide_slot *slot,
+						  struct tide_slot *only)
+{
+	return only ? NULL : tide_slot_next(slot);
+}
+
 /* By id, or NULL. */
 struct tide_slot *tide_slot_find(struct tide_space *space, uint32_t id);
 

@@ -27,6 +27,10 @@
  *              hole in a slot is an error of its owner's.
  *   the end    Of a process that is gone nothing is mapped, so nothing is
  *              found, without an error.  Its pagemap gives no bytes then.
+ *   strangers  Before Linux 6.18 any userfaultfd may unregister what another
+ *              one has registered.  Another process may map, and register,
+ *              memory where a slot was, so there nothing is unregistered: it
+ *              goes with the descriptor.
  *   sharing    A write by another mapping of the same memory, or by write(2)
  *              to its file, does not pass through this one's page tables and
  *              is not seen.  It takes marks.
@@ -36,7 +40,8 @@
  *
  * Invariants
  *   I1  memory of two slots does not overlap: one scan would take what the
- *       other slot should have reported
+ *       other slot should have reported.  by_host has every slot that was
+ *       added; two that overlap are equal to its order.
  *
  * Synchronisation
  *   Under the space's slots_lock; writers and the scan meet in the kernel.
@@ -45,6 +50,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <search.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -124,10 +130,16 @@ int tide_wp_setup(struct tide_wp *wp, const struct tide_wp_config *config)
 	return err == -ENOTTY ? -EOPNOTSUPP : err < 0 ? err : 0;
 }
 
+static void forget(void *slot)
+{
+	(void)slot; /* the space's */
+}
+
 void tide_wp_destroy(void *tracker)
 {
 	struct tide_wp *wp = tracker;
 
+	tdestroy(wp->by_host, forget);
 	if (!wp->remote) {
 		if (wp->pagemap_fd >= 0)
 			close(wp->pagemap_fd);
@@ -188,6 +200,16 @@ static int protect(struct tide_wp *wp, const struct tide_slot *slot)
 	return err;
 }
 
+/* Of one's own memory what is not there any more needs no unregistering; of
+ * another process's see above. */
+static void disarm(struct tide_wp *wp, const struct tide_slot *slot)
+{
+	struct uffdio_range range = { slot_begin(slot), slot_bytes(slot) };
+
+	if (!wp->remote)
+		(void)wp_ioctl(wp->uffd, UFFDIO_UNREGISTER, &range);
+}
+
 /* Whatever is mapped there now is registered, and protected. */
 static int arm(struct tide_wp *wp, const struct tide_slot *slot)
 {
@@ -200,54 +222,66 @@ static int arm(struct tide_wp *wp, const struct tide_slot *slot)
 	if (has_hole(wp, slot))
 		return -EFAULT;
 	err = wp_ioctl(wp->uffd, UFFDIO_REGISTER, &range);
-	return err ? err : protect(wp, slot);
+	if (err)
+		return err; /* it may be registered by somebody else */
+	err = protect(wp, slot);
+	if (err)
+		disarm(wp, slot);
+	return err;
 }
 
-/* What is not there any more needs no unregistering, and the rest goes with
- * the descriptor. */
-static void disarm(struct tide_wp *wp, const struct tide_slot *slot)
+static int by_host(const void *a, const void *b)
 {
-	struct uffdio_range range = { slot_begin(slot), slot_bytes(slot) };
+	if (slot_begin(a) + slot_bytes(a) <= slot_begin(b))
+		return -1;
+	return slot_begin(b) + slot_bytes(b) <= slot_begin(a);
+}
 
-	(void)wp_ioctl(wp->uffd, UFFDIO_UNREGISTER, &range);
+/* Return: 1: it has its memory now; 0: it had already; -EEXIST: another slot
+ * has some of it; -ENOMEM. */
+static int claim(struct tide_wp *wp, struct tide_slot *slot)
+{
+	struct tide_slot *const *found = tfind(slot, &wp->by_host, by_host);
+
+	if (found)
+		return *found == slot ? 0 : -EEXIST;
+	return tsearch(slot, &wp->by_host, by_host) ? 1 : -ENOMEM;
+}
+
+/* Its memory may be another slot's from now on. */
+static void release(struct tide_wp *wp, const struct tide_slot *slot)
+{
+	(void)tdelete(slot, &wp->by_host, by_host);
 }
 
 static int wp_slot_log(void *tracker, struct tide_slot *slot, bool on)
 {
 	struct tide_wp *wp = tracker;
 	uint64_t begin_ns = tide_now_ns();
-	int err = 0;
+	int claimed = on ? claim(wp, slot) : 0;
+	int err = claimed < 0 ? claimed : 0;
 
-	if (on)
+	if (on && !err)
 		err = arm(wp, slot);
-	if (!on || err)
+	else if (!on)
 		disarm(wp, slot);
+	if (err && claimed == 1)
+		release(wp, slot);
 	tide_space_held(wp->space, begin_ns);
 	return err;
 }
 
-static bool is_taken(const struct tide_wp *wp, const struct tide_slot *slot)
-{
-	for (struct tide_slot *other = tide_slot_first(wp->space); other;
-	     other = tide_slot_next(other)) {
-		if (other != slot &&
-		    slot_begin(slot) < slot_begin(other) + slot_bytes(other) &&
-		    slot_begin(other) < slot_begin(slot) + slot_bytes(slot))
-			return true;
-	}
-	return false;
-}
-
 static int wp_slot_add(void *tracker, struct tide_slot *slot, bool log)
 {
-	if (is_taken(tracker, slot))
-		return -EEXIST;
-	return log ? wp_slot_log(tracker, slot, true) : 0;
+	int ret = log ? wp_slot_log(tracker, slot, true) : claim(tracker, slot);
+
+	return ret < 0 ? ret : 0;
 }
 
 static int wp_slot_remove(void *tracker, struct tide_slot *slot)
 {
 	disarm(tracker, slot);
+	release(tracker, slot);
 	return 0;
 }
 
@@ -320,8 +354,6 @@ static int collect_slot(struct tide_wp *wp, struct tide_slot *slot)
 	uint64_t begin_ns = tide_now_ns();
 	int err = has_hole(wp, slot) ? -EFAULT : scan(wp, slot);
 
-	if (!err && is_gone(wp))
-		err = -ESRCH;
 	tide_space_held(wp->space, begin_ns);
 	if (!err)
 		return 0;
@@ -340,17 +372,22 @@ static int wp_collect(void *tracker, struct tide_slot *only)
 	struct tide_wp *wp = tracker;
 	int err = 0;
 
-	for (struct tide_slot *slot = tide_slot_first(wp->space); slot;
-	     slot = tide_slot_next(slot)) {
-		int ret;
+	for (struct tide_slot *slot = tide_slot_first_of(wp->space, only); slot;
+	     slot = tide_slot_next_of(slot, only)) {
+		int ret = tide_slot_logged(slot) ? collect_slot(wp, slot) : 0;
 
-		if (!tide_slot_logged(slot) || (only && slot != only))
-			continue;
-		ret = collect_slot(wp, slot);
 		if (!err)
 			err = ret;
 	}
-	return err;
+	if (err || !is_gone(wp))
+		return err;
+	/* Where nothing is mapped nothing was found. */
+	for (struct tide_slot *slot = tide_slot_first_of(wp->space, only); slot;
+	     slot = tide_slot_next_of(slot, only)) {
+		if (tide_slot_logged(slot))
+			tide_slot_fail_closed(slot);
+	}
+	return -ESRCH;
 }
 
 /* A write is in the page tables when it is done. */

@@ -16,6 +16,7 @@ struct tide_wp {
 	struct tide_space *space;
 	bool remote; /* another process's memory, by the caller's descriptors */
 	int uffd, pagemap_fd;
+	void *by_host; /* the slots (tsearch) */
 	struct wp_region regions[WP_REGIONS]; /* of one scan */
 };
 
