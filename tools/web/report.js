@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: MIT
+// report.js - the page of tidemark report
