@@ -21,6 +21,7 @@
 
 /* Categories. */
 #define PAGEMAP_WRITTEN (1ull << 1)
+#define PAGEMAP_FILE (1ull << 2) /* or of memory that is shared */
 #define PAGEMAP_PRESENT (1ull << 3)
 #define PAGEMAP_SWAPPED (1ull << 4)
 #define PAGEMAP_PFNZERO (1ull << 5)

@@ -30,6 +30,26 @@ while True:
 """
 
 
+# Forks a child that writes other pages of the same mapping, and maps memory of
+# which it writes a part.
+FAMILY = """
+import mmap, os, time
+memory = mmap.mmap(-1, 1024 * 4096, mmap.MAP_PRIVATE)
+print("ready", flush=True)
+time.sleep(1)
+new = mmap.mmap(-1, 65536 * 4096, mmap.MAP_PRIVATE)
+for page in range(30):
+    new[page * 2 * 4096] = 1
+pages = range(60) if os.fork() else range(100, 170)
+n = 0
+while True:
+    n = (n + 1) % 256
+    for page in pages:
+        memory[page * 4096] = n
+    time.sleep(0.01)
+"""
+
+
 def works():
     return "wp" in command.tracker_names() and os.uname().machine == "x86_64"
 
@@ -103,6 +123,26 @@ def test_exec():
     assert any(one["dirty_pages"] >= PAGES for one in seen[-10:]), seen[-3:]
 
 
+def test_family():
+    """Fails when a child is missed, or a new mapping counts as written."""
+    seen = objects(command.run(
+        "watch", "--interval", "100", "--for", "4s", "--json",
+        "--follow-children", "--", sys.executable, "-c", FAMILY))
+    seen = seen[1:]  # what was there before its first line
+    parent = seen[0]["mappings"][0]["pid"] if seen[0]["mappings"] else 0
+    last = seen[-5:]
+    pids = {mapping["pid"] for one in last for mapping in one["mappings"]}
+    assert len(pids) == 2 and all(one["processes"] == 2 for one in last), last
+    found = {(mapping["pid"] == parent, mapping["dirty_pages"])
+             for one in last for mapping in one["mappings"]
+             if mapping["end"] - mapping["start"] == 1024 * 4096}
+    assert {pages for _, pages in found} & {60, 70} == {60, 70}, found
+    new = [mapping["dirty_pages"] for one in seen
+           for mapping in one["mappings"]
+           if mapping["end"] - mapping["start"] == 65536 * 4096]
+    assert sum(new) == 30, new
+
+
 def test_end():
     """Fails when the end of the process is an error, or is waited for."""
     done = command.run("watch", "--interval", "100", "--json", "--", "sleep",
@@ -152,6 +192,7 @@ REAL = [
     ("lines for people", test_lines),
     ("a command ends with us", test_command),
     ("a program that executes another", test_exec),
+    ("a child is watched, a new mapping where it was written", test_family),
     ("we end with the process", test_end),
     ("a watcher that is killed leaves nothing behind", test_killed),
 ]
