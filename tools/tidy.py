@@ -43,6 +43,7 @@ PUBLIC_LAYER = {"base": "base", "version": "base", "mark": "space",
                 "probe": "tracker", "mmu": "mmu", "vcpu": "mmu",
                 "backing": "mmu", "migrate": "migrate", "vmm": "vmm",
                 "checkpoint": "snapshot", "process": "watch",
+                "rehearse": "watch",
                 "tidemark": "vmm"}
 # What a command may include besides: soak runs the tests' engine.
 GUEST_HEADERS = {"tools/cmd_soak.c": {"backends.h"}}

@@ -17,6 +17,7 @@
 #include <tidemark/mmu.h>
 #include <tidemark/probe.h>
 #include <tidemark/process.h>
+#include <tidemark/rehearse.h>
 #include <tidemark/space.h>
 #include <tidemark/tracker.h>
 #include <tidemark/vcpu.h>

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rehearse.c - pre-copy of a running process, without moving it
+ *
+ * Theory of operation
+ * -------------------
+ * The client is opened clean, and then it is looked up which pages have
+ * content: what comes to have some later is written, and harvested.  Those are
+ * the first round.  After a round a harvest says what was written meanwhile;
+ * that is the rest, and precopy.c says whether it would be sent with the
+ * process stopped, is the next round, or will never be small enough.
+ *
+ * Harvested are more pages than are sent.  A new mapping is dirty as a whole,
+ * but of a page that was never touched the sink has the right contents already,
+ * zeros, unless it had others before at the same address.  So what is sent are
+ * the harvested pages that have content, or of which the sink holds some.
+ *
+ * The process runs, so a page may be gone, or not be readable, when it is its
+ * turn.  It is counted as done, but not as sent, and looked at again after the
+ * round as if it had been harvested: a process can take away the right to read
+ * a page, and give it back, without that being a write.
+ *
+ * Pages are read into a buffer that stays in the cache, so that what is looked
+ * at for zeros, summed and written are the same bytes.
+ *
+ * Invariants
+ *   I1  a page of a mapping that is neither in the sink as it is now, nor zero
+ *       and not held, is in dirty or round, or will be harvested
+ *
+ * Synchronisation
+ *   None: one thread.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <tidemark/client.h>
+#include <tidemark/process.h>
+#include <tidemark/rehearse.h>
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/options.h"
+#include "migrate/pace.h"
+#include "migrate/presence.h"
+#include "watch/precopy.h"
+#include "watch/rehearse_pages.h"
+#include "watch/rehearse_sink.h"
+
+#define NS_PER_S 1000000000u
+#define TICK_NS 50000000u
+#define BATCH_PAGES SINK_RECORDS_MAX
+/* Smooth, even if the bandwidth is low: so many batches a second. */
+#define BATCHES_PER_S 200u
+
+struct rehearse {
+	struct tide_process *process;
+	struct tide_client *client;
+	struct tide_rehearse_config config;
+	struct tide_rehearse_stats stats;
+	struct precopy precopy;
+	struct tide_bucket bucket;
+	uint64_t begin_ns, tick_ns;
+
+	struct pages dirty; /* harvested, or could not be read */
+	struct pages round; /* to be sent */
+	struct pages held;  /* the sink has something other than zeros */
+
+	uint64_t batch_max;
+	uint64_t batch; /* pages in the buffer, and their gfns */
+	uint64_t gfn[BATCH_PAGES];
+	unsigned char *buffer;
+	struct sink sink;
+};
+
+/* ---- who is told, and waiting ---- */
+
+static int report(struct rehearse *rehearse, int round_over)
+{
+	uint64_t now_ns = tide_now_ns();
+
+	rehearse->stats.total_ns = now_ns - rehearse->begin_ns;
+	rehearse->tick_ns = now_ns;
+	if (!rehearse->config.progress)
+		return 0;
+	return rehearse->config.progress(rehearse->config.opaque,
+					 &rehearse->stats, round_over)
+		       ? -ECANCELED
+		       : 0;
+}
+
+static int tick(void *opaque)
+{
+	struct rehearse *rehearse = opaque;
+
+	if (tide_now_ns() - rehearse->tick_ns < TICK_NS)
+		return 0;
+	return report(rehearse, 0);
+}
+
+/* Until what was sent has gone, at the bandwidth. */
+static int pace(struct rehearse *rehearse)
+{
+	uint64_t wait_ns;
+
+	while ((wait_ns = tide_bucket_wait_ns(&rehearse->bucket,
+					      tide_now_ns()))) {
+		struct timespec nap = { 0 };
+		int err = tick(rehearse);
+
+		if (err)
+			return err;
+		nap.tv_nsec = (long)(wait_ns < TICK_NS ? wait_ns : TICK_NS);
+		(void)nanosleep(&nap, NULL); /* or less: looked at again */
+	}
+	return tick(rehearse);
+}
+
+/* Has the process ended, or become another, or was it only the thread by which
+ * we look?  Return: @err or what is the matter; -EAGAIN: once more. */
+static int why_gone(struct rehearse *rehearse, int err)
+{
+	int ret = err == -ESRCH ? tide_process_update(rehearse->process) : err;
+
+	return ret > 0 || (!ret && err) ? -EAGAIN : ret;
+}
+
+/* ---- what is to be sent ---- */
+
+/* Pages of one chunk that lie in the mapping: those that have content, and of
+ * those in @dirty also those that the sink holds.  NULL: the first look. */
+static int select_in_chunk(struct rehearse *rehearse,
+			   const struct tide_mapping *mapping, uint64_t number,
+			   const struct pages_chunk *dirty)
+{
+	uint64_t first = number * PAGES_CHUNK;
+	uint64_t begin = mapping->start >> TIDE_PAGE_SHIFT;
+	uint64_t end = mapping->end >> TIDE_PAGE_SHIFT;
+	const struct pages_chunk *held = pages_chunk(&rehearse->held, number);
+	uint64_t word, end_word, words[PAGES_WORDS];
+	struct pages_chunk *to;
+	int64_t found;
+
+	begin = begin > first ? begin - first : 0;
+	end = end - first < PAGES_CHUNK ? end - first : PAGES_CHUNK;
+	word = begin / TIDE_WORD_BITS;
+	end_word = tide_words(end);
+	while (dirty && word < end_word && !dirty->words[word])
+		word++;
+	while (dirty && word < end_word && !dirty->words[end_word - 1])
+		end_word--;
+	if (word == end_word)
+		return 0;
+	found = tide_process_populated(
+		rehearse->process, first + word * TIDE_WORD_BITS,
+		(end_word - word) * TIDE_WORD_BITS, words + word);
+	if (found < 0)
+		return (int)found;
+	if (!found && !held)
+		return 0;
+	to = pages_make(&rehearse->round, number);
+	if (!to)
+		return -ENOMEM;
+	for (; word < end_word; word++) {
+		uint64_t bits = words[word];
+
+		if (dirty && held)
+			bits |= held->words[word];
+		if (dirty)
+			bits &= dirty->words[word];
+		bits &= tide_range_mask(begin, end, word) & ~to->words[word];
+		to->words[word] |= bits;
+		rehearse->stats.rest_pages += tide_popcount(bits);
+	}
+	return 0;
+}
+
+static int select_all(struct rehearse *rehearse,
+		      const struct tide_mapping *mapping)
+{
+	uint64_t last = (mapping->end - 1) >> TIDE_PAGE_SHIFT;
+	int err = 0;
+
+	for (uint64_t number =
+		     (mapping->start >> TIDE_PAGE_SHIFT) / PAGES_CHUNK;
+	     number <= last / PAGES_CHUNK && !err; number++)
+		err = select_in_chunk(rehearse, mapping, number, NULL);
+	return err;
+}
+
+static int select_dirty(struct rehearse *rehearse,
+			const struct tide_mapping *mapping)
+{
+	const struct pages *dirty = &rehearse->dirty;
+	uint64_t first = (mapping->start >> TIDE_PAGE_SHIFT) / PAGES_CHUNK;
+	uint64_t last = ((mapping->end - 1) >> TIDE_PAGE_SHIFT) / PAGES_CHUNK;
+	int err = 0;
+
+	for (size_t at = pages_find(dirty, first);
+	     at < dirty->count && dirty->chunks[at]->number <= last && !err;
+	     at++)
+		err = select_in_chunk(rehearse, mapping,
+				      dirty->chunks[at]->number,
+				      dirty->chunks[at]);
+	return err;
+}
+
+/* Makes the round, and counts it as the rest. */
+static int select_round(struct rehearse *rehearse,
+			int (*select)(struct rehearse *rehearse,
+				      const struct tide_mapping *mapping))
+{
+	struct tide_mapping mapping;
+	int err = 0;
+
+	pages_clear(&rehearse->round);
+	rehearse->stats.rest_pages = 0;
+	for (uint32_t i = 0;
+	     !err && !tide_process_mapping(rehearse->process, i, &mapping); i++)
+		err = select(rehearse, &mapping);
+	if (!err)
+		pages_clear(&rehearse->dirty);
+	return err;
+}
+
+/* All of it is in dirty afterwards, re-armed before it is read. */
+static int take_harvest(struct rehearse *rehearse)
+{
+	struct tide_harvest *harvest;
+	struct tide_extent extent;
+	int ret = tide_harvest_begin(rehearse->client, &harvest);
+
+	if (ret)
+		return ret;
+	while ((ret = tide_harvest_next(harvest, &extent)) > 0) {
+		if (extent.flags & TIDE_EXTENT_GONE)
+			continue;
+		ret = pages_add(&rehearse->dirty, extent.first_gfn,
+				extent.npages);
+		if (ret)
+			break;
+	}
+	if (ret) {
+		tide_harvest_abort(harvest);
+		return ret;
+	}
+	return tide_harvest_commit(harvest);
+}
+
+static int harvest_once(struct rehearse *rehearse)
+{
+	int err = tide_process_update(rehearse->process);
+
+	if (err >= 0)
+		err = take_harvest(rehearse);
+	if (!err)
+		err = select_round(rehearse, select_dirty);
+	return why_gone(rehearse, err);
+}
+
+static int harvest(struct rehearse *rehearse)
+{
+	uint64_t begin_ns = tide_now_ns();
+	int err;
+
+	do {
+		err = harvest_once(rehearse);
+	} while (err == -EAGAIN);
+	rehearse->stats.harvest_ns += tide_now_ns() - begin_ns;
+	return err;
+}
+
+/* ---- sending ---- */
+
+/* Pages that cannot be read now are looked at again after the round. */
+static int read_run(struct rehearse *rehearse, uint64_t gfn, uint64_t npages)
+{
+	uint64_t end = gfn + npages;
+	int err = 0;
+
+	while (gfn < end && !err) {
+		int64_t n = tide_process_read(
+			rehearse->process, gfn << TIDE_PAGE_SHIFT,
+			rehearse->buffer + rehearse->batch * TIDE_PAGE_SIZE,
+			(end - gfn) * TIDE_PAGE_SIZE);
+
+		if (n < 0 && n != -EFAULT) {
+			err = why_gone(rehearse, (int)n);
+			err = err == -EAGAIN ? 0 : err;
+			continue;
+		}
+		if (n < (int64_t)TIDE_PAGE_SIZE) {
+			err = pages_add(&rehearse->dirty, gfn++, 1);
+			continue;
+		}
+		for (n >>= TIDE_PAGE_SHIFT; n; n--)
+			rehearse->gfn[rehearse->batch++] = gfn++;
+	}
+	return err;
+}
+
+static bool is_zero(const struct rehearse *rehearse, uint64_t page)
+{
+	return tide_page_is_zero(rehearse->buffer + page * TIDE_PAGE_SIZE);
+}
+
+/* Pages of the batch from @first on that make one record. */
+static uint64_t record_length(const struct rehearse *rehearse, uint64_t first,
+			      bool zero)
+{
+	uint64_t end = first + 1;
+
+	while (end < rehearse->batch &&
+	       rehearse->gfn[end] == rehearse->gfn[first] + (end - first) &&
+	       is_zero(rehearse, end) == zero)
+		end++;
+	return end - first;
+}
+
+static int put_record(struct rehearse *rehearse, uint64_t first, uint64_t n,
+		      bool zero)
+{
+	struct tide_rehearse_stats *stats = &rehearse->stats;
+	uint64_t gfn = rehearse->gfn[first];
+
+	stats->pages += n;
+	if (zero) {
+		sink_put(&rehearse->sink, SINK_ZERO, gfn, n, NULL, 0);
+		stats->zero_pages += n;
+		stats->round_zero_pages += n;
+		for (uint64_t i = 0; i < n; i++)
+			pages_drop(&rehearse->held, gfn + i);
+		return 0;
+	}
+	sink_put(&rehearse->sink, SINK_PAGES, gfn, n,
+		 rehearse->buffer + first * TIDE_PAGE_SIZE, n * TIDE_PAGE_SIZE);
+	return pages_add(&rehearse->held, gfn, n);
+}
+
+static int flush(struct rehearse *rehearse)
+{
+	int64_t n = sink_flush(&rehearse->sink);
+
+	if (n < 0)
+		return (int)n;
+	rehearse->stats.bytes += (uint64_t)n;
+	rehearse->stats.round_bytes += (uint64_t)n;
+	tide_bucket_take(&rehearse->bucket, (uint64_t)n);
+	return pace(rehearse);
+}
+
+static int send_batch(struct rehearse *rehearse)
+{
+	uint64_t n;
+	int err = 0;
+
+	for (uint64_t i = 0; i < rehearse->batch && !err; i += n) {
+		bool zero = is_zero(rehearse, i);
+
+		n = record_length(rehearse, i, zero);
+		err = put_record(rehearse, i, n, zero);
+	}
+	rehearse->batch = 0;
+	return err ? err : flush(rehearse);
+}
+
+static int send_round(struct rehearse *rehearse)
+{
+	struct tide_rehearse_stats *stats = &rehearse->stats;
+	uint64_t begin_ns = tide_now_ns(), gfn = 0, n;
+	int err;
+
+	stats->round_pages = stats->rest_pages;
+	stats->round_pages_done = stats->round_zero_pages = 0;
+	stats->round_bytes = 0;
+	sink_put(&rehearse->sink, SINK_ROUND, stats->rounds + 1,
+		 stats->round_pages, NULL, 0);
+	err = flush(rehearse);
+	while (!err &&
+	       (n = pages_next(&rehearse->round, gfn,
+			       rehearse->batch_max - rehearse->batch, &gfn))) {
+		err = read_run(rehearse, gfn, n);
+		gfn += n;
+		stats->round_pages_done += n;
+		if (!err && rehearse->batch == rehearse->batch_max)
+			err = send_batch(rehearse);
+	}
+	if (!err)
+		err = send_batch(rehearse);
+	stats->round_ns = tide_now_ns() - begin_ns;
+	return err;
+}
+
+/* ---- the rounds ---- */
+
+/* Return: 1: over; 0: another round. */
+static int end_round(struct rehearse *rehearse)
+{
+	struct tide_rehearse_stats *stats = &rehearse->stats;
+	enum precopy_verdict verdict;
+	uint64_t rest_bytes;
+	int err = harvest(rehearse);
+
+	if (err)
+		return err;
+	stats->rounds++;
+	rest_bytes = stats->rest_pages * TIDE_PAGE_SIZE;
+	stats->downtime_ns =
+		tide_mul_div(rest_bytes, NS_PER_S, rehearse->config.bandwidth);
+	verdict = precopy_round(&rehearse->precopy, stats->downtime_ns,
+				rehearse->config.downtime_ns);
+	stats->converged = verdict == PRECOPY_CONVERGED;
+	err = report(rehearse, 1);
+	return err ? err : verdict != PRECOPY_GO_ON;
+}
+
+static int look_first(struct rehearse *rehearse)
+{
+	/* The mappings first: those that come later are new to the client. */
+	int err = tide_process_update(rehearse->process);
+
+	if (err >= 0 && !rehearse->client)
+		err = tide_client_open(tide_process_space(rehearse->process),
+				       "rehearse", TIDE_START_CLEAN,
+				       &rehearse->client);
+	if (err >= 0)
+		err = select_round(rehearse, select_all);
+	return why_gone(rehearse, err);
+}
+
+static int run(struct rehearse *rehearse)
+{
+	struct tide_rehearse_stats *stats = &rehearse->stats;
+	uint64_t begin_ns = tide_now_ns();
+	int ret;
+
+	do {
+		ret = look_first(rehearse);
+	} while (ret == -EAGAIN);
+	stats->harvest_ns = tide_now_ns() - begin_ns;
+	stats->memory_pages = stats->rest_pages;
+	while (!ret) {
+		ret = send_round(rehearse);
+		if (!ret)
+			ret = end_round(rehearse);
+	}
+	if (ret < 0)
+		return ret;
+	sink_put(&rehearse->sink, SINK_END, stats->rounds, stats->rest_pages,
+		 NULL, 0);
+	ret = flush(rehearse);
+	stats->total_ns = tide_now_ns() - rehearse->begin_ns;
+	return ret;
+}
+
+static int setup(struct rehearse *rehearse)
+{
+	struct tide_rehearse_config *config = &rehearse->config;
+	uint64_t batch = config->bandwidth / BATCHES_PER_S / TIDE_PAGE_SIZE;
+
+	if (!config->bandwidth)
+		return -EINVAL;
+	if (!config->downtime_ns)
+		config->downtime_ns = PRECOPY_DOWNTIME_NS;
+	if (!config->rounds_max)
+		config->rounds_max = PRECOPY_ROUNDS_MAX;
+	rehearse->precopy.rounds_max = config->rounds_max;
+	rehearse->stats.rounds_max = config->rounds_max;
+	rehearse->batch_max = batch < 1		    ? 1
+			      : batch > BATCH_PAGES ? BATCH_PAGES
+						    : batch;
+	rehearse->buffer =
+		aligned_alloc(TIDE_PAGE_SIZE, BATCH_PAGES * TIDE_PAGE_SIZE);
+	if (!rehearse->buffer)
+		return -ENOMEM;
+	rehearse->begin_ns = rehearse->tick_ns = tide_now_ns();
+	tide_bucket_init(&rehearse->bucket, config->bandwidth,
+			 rehearse->begin_ns);
+	return sink_init(&rehearse->sink, config->fd, tick, rehearse);
+}
+
+int tide_rehearse(struct tide_process *process,
+		  const struct tide_rehearse_config *config,
+		  struct tide_rehearse_stats *ret)
+{
+	struct rehearse *rehearse = calloc(1, sizeof(*rehearse));
+	int err;
+
+	if (!rehearse)
+		return -ENOMEM;
+	rehearse->process = process;
+	err = tide_options_copy(&rehearse->config, sizeof(rehearse->config),
+				config, sizeof(*config));
+	if (!err)
+		err = setup(rehearse);
+	if (!err)
+		err = run(rehearse);
+	if (!err)
+		*ret = rehearse->stats;
+	tide_client_close(rehearse->client);
+	pages_clear(&rehearse->dirty);
+	pages_clear(&rehearse->round);
+	pages_clear(&rehearse->held);
+	free(rehearse->buffer);
+	free(rehearse);
+	return err;
+}
