@@ -43,6 +43,7 @@ PUBLIC_LAYER = {"base": "base", "version": "base", "mark": "space",
                 "probe": "tracker", "mmu": "mmu", "vcpu": "mmu",
                 "backing": "mmu", "migrate": "migrate", "vmm": "vmm",
                 "checkpoint": "snapshot", "process": "watch",
+                "trace": "watch",
                 "rehearse": "watch",
                 "tidemark": "vmm"}
 # What a command may include besides: soak runs the tests' engine.

@@ -19,6 +19,7 @@
 #include <tidemark/process.h>
 #include <tidemark/rehearse.h>
 #include <tidemark/space.h>
+#include <tidemark/trace.h>
 #include <tidemark/tracker.h>
 #include <tidemark/vcpu.h>
 #include <tidemark/version.h>
