@@ -46,10 +46,25 @@ struct tide_mapping {
 	char name[64]; /* the file's or the kernel's; its end, if longer; "" */
 };
 
+/* Why writable memory is not tracked. */
+enum tide_left_out {
+	/* The process has registered it with a userfaultfd of its own, after
+	 * attach. */
+	TIDE_LEFT_REGISTERED,
+	/* The kernel cannot protect it: a device's, for example. */
+	TIDE_LEFT_REFUSED,
+	TIDE_LEFT_COUNT
+};
+
 struct tide_process_stats {
 	uint64_t stopped_ns; /* that attach held a thread of the target */
 	uint64_t arm_ns;     /* from then until everything was armed */
 	uint64_t updates;    /* times that mappings were found changed */
+	/* What the last update left out, by enum tide_left_out; the next one
+	 * tries it again. */
+	struct {
+		uint64_t mappings, bytes;
+	} left_out[TIDE_LEFT_COUNT];
 };
 
 /**
@@ -64,7 +79,7 @@ struct tide_process_stats {
  * being traced, or its memory is registered with a userfaultfd already;
  * -EINVAL: it is this process; -EOPNOTSUPP: a 32-bit process, a kernel thread,
  * or the kernel cannot; -ETIMEDOUT: no thread of it could be stopped in
- * two seconds; -ENOMEM.
+ * two seconds; -ESTALE: it executes one program after another; -ENOMEM.
  */
 TIDE_API TIDE_MUST_CHECK int tide_process_attach(pid_t pid,
 						 struct tide_process **ret,
@@ -79,7 +94,9 @@ TIDE_API struct tide_space *tide_process_space(struct tide_process *process);
  *
  * New mappings become slots, all of whose pages are dirty; those that are gone
  * are removed; one that has changed its size is both, as far as it has changed.
- * Before a harvest.
+ * Of a mapping of more than 16 GiB only what is populated becomes slots, in
+ * blocks of 2 MiB, and blocks that are new are dirty as a whole, too.  What
+ * cannot be tracked is left out (struct tide_process_stats).  Before a harvest.
  *
  * Return: how many slots have come or gone; -ESRCH: the process has ended;
  * -ESTALE: it has executed another program, whose memory is new: detach, and

@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * process.c - another process's mappings as the slots of a space
+ * process.c - attach to another process, and ask what is in it
  *
  * Theory of operation
  * -------------------
  * Every writable mapping is a slot, whose gfns are its addresses by pages.
  * Mappings come, go, grow and shrink while the target runs, so the list is read
- * again before each harvest: a slot that is not covered by mappings of its kind
- * any more is removed, and what no slot covers becomes new ones.  A mapping
- * that was replaced by another of the same place and size is not seen here; the
- * tracker's scan sees that it is not registered (wp.c).
+ * again before each harvest (follow.c).  A mapping that was replaced by another
+ * of the same place and size is not seen there; the tracker's scan sees that it
+ * is not registered (wp.c).
  *
  * A client of our own keeps the tracker armed from attach to detach.
  *
- * A mapping that is too large is left out: to protect pages that are not there
- * the kernel makes page tables for them, which for the terabytes that some
- * allocators reserve is more memory than there is.
+ * The descriptors that attach needs are of the memory that the process has when
+ * they are made.  If it executes another program meanwhile they do not belong
+ * together, or to what it is now, and attach begins again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,26 +35,9 @@
 #include "tracker/wp_abi.h"
 #include "watch/inject.h"
 #include "watch/maps.h"
+#include "watch/process_internal.h"
 
-#define MAPPING_BYTES_MAX (256ull << 30)
-#define WHY_MAX 96u
-
-struct tracked {
-	struct tide_mapping mapping;
-	bool seen; /* in the list of this update */
-};
-
-struct tide_process {
-	pid_t pid;
-	pid_t live; /* a thread that has its memory */
-	int uffd, pagemap_fd;
-	struct tide_space *space;
-	struct tide_client *keeper;
-	struct tracked *tracked; /* sorted by start */
-	uint32_t count, max;
-	uint32_t next_slot;
-	struct tide_process_stats stats;
-};
+#define TRIES 10u /* each spent on a program that it executes */
 
 static int say(char *why, size_t size, const char *text, int err)
 {
@@ -64,202 +46,11 @@ static int say(char *why, size_t size, const char *text, int err)
 	return err;
 }
 
-/* ---- slots ---- */
-
-static bool is_wanted(const struct map *map)
-{
-	return map->writable && map->readable &&
-	       map->end - map->start <= MAPPING_BYTES_MAX &&
-	       strcmp(map->name, "[vsyscall]") != 0 &&
-	       strncmp(map->name, "[vvar", 5) != 0;
-}
-
-static int insert(struct tide_process *process, uint32_t at,
-		  const struct tide_mapping *mapping)
-{
-	if (process->count == process->max) {
-		uint32_t max = process->max * 2 + 64;
-		struct tracked *tracked =
-			realloc(process->tracked, max * sizeof(*tracked));
-
-		if (!tracked)
-			return -ENOMEM;
-		process->tracked = tracked;
-		process->max = max;
-	}
-	memmove(&process->tracked[at + 1], &process->tracked[at],
-		(process->count - at) * sizeof(process->tracked[0]));
-	process->tracked[at] =
-		(struct tracked){ .mapping = *mapping, .seen = true };
-	process->count++;
-	return 0;
-}
-
-/* Where the first slot is that ends behind @address. */
-static uint32_t find(const struct tide_process *process, uint64_t address)
-{
-	uint32_t low = 0, high = process->count;
-
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-
-		if (process->tracked[middle].mapping.end <= address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
-/* [start, end) of the map is covered by no slot.  Return: 1; 0 if it cannot be
- * tracked, and is left out; -ENOMEM, -EBUSY. */
-static int track(struct tide_process *process, const struct map *map,
-		 uint64_t start, uint64_t end)
-{
-	struct tide_mapping mapping = {
-		.slot = process->next_slot,
-		.start = start,
-		.end = end,
-		.shared = map->shared,
-	};
-	const struct tide_slot_config slot = {
-		.size = sizeof(slot),
-		.id = mapping.slot,
-		.first_gfn = start >> TIDE_PAGE_SHIFT,
-		.npages = (end - start) >> TIDE_PAGE_SHIFT,
-		.host = (void *)(uintptr_t)start,
-	};
-	int err;
-
-	memcpy(mapping.name, map->name, sizeof(mapping.name));
-	err = tide_slot_add(process->space, &slot);
-	if (err == -EBUSY || err == -ESRCH)
-		return err;
-	if (err)
-		return 0; /* a device's, or gone already: ENOMEM, too */
-	process->next_slot++;
-	err = insert(process, find(process, start), &mapping);
-	if (err) {
-		(void)tide_slot_remove(process->space, slot.id);
-		return err;
-	}
-	return 1;
-}
-
-static bool is_of(const struct tide_mapping *mapping, const struct map *map)
-{
-	return mapping->shared == map->shared &&
-	       !strcmp(mapping->name, map->name);
-}
-
-/* Slots inside the map are kept; the rest of it becomes new ones, when those
- * that are gone have gone.  Return: 0 or how many came; a negative errno. */
-static int look_at(struct tide_process *process, const struct map *map,
-		   bool add)
-{
-	uint64_t at = map->start;
-	int came = 0;
-
-	while (at < map->end) {
-		uint32_t i = find(process, at);
-		struct tracked *tracked = &process->tracked[i];
-		uint64_t until = map->end;
-
-		if (i < process->count && tracked->mapping.start < until)
-			until = tracked->mapping.start;
-		if (at < until && add) {
-			int ret = track(process, map, at, until);
-
-			if (ret < 0)
-				return ret;
-			came += ret;
-			at = until;
-			continue;
-		}
-		if (at < until) {
-			at = until;
-			continue;
-		}
-		if (tracked->mapping.start >= map->start &&
-		    tracked->mapping.end <= map->end &&
-		    is_of(&tracked->mapping, map))
-			tracked->seen = true;
-		at = tracked->mapping.end;
-	}
-	return came;
-}
-
-static int pass(struct tide_process *process, bool add)
-{
-	struct map_file maps;
-	struct map map;
-	int came = 0;
-	int ret = maps_open(&maps, process->live);
-
-	if (ret)
-		return ret;
-	while ((ret = maps_next(&maps, &map)) > 0) {
-		if (!is_wanted(&map))
-			continue;
-		ret = look_at(process, &map, add);
-		if (ret < 0)
-			break;
-		came += ret;
-	}
-	maps_close(&maps);
-	return ret < 0 ? ret : came;
-}
-
-static int drop_unseen(struct tide_process *process)
-{
-	uint32_t kept = 0;
-	int gone = 0;
-
-	for (uint32_t i = 0; i < process->count; i++) {
-		struct tracked *tracked = &process->tracked[i];
-		int ret = 0;
-
-		if (!tracked->seen)
-			ret = tide_slot_remove(process->space,
-					       tracked->mapping.slot);
-		if (tracked->seen || ret < 0)
-			process->tracked[kept++] = *tracked;
-		else
-			gone++;
-	}
-	process->count = kept;
-	return gone;
-}
-
-/* It has executed another program, and has other memory since: nothing can be
- * read by the descriptor of the old one. */
-static bool has_executed(const struct tide_process *process)
+bool process_has_executed(const struct tide_process *process)
 {
 	uint64_t entry;
 
 	return pread(process->pagemap_fd, &entry, sizeof(entry), 0) <= 0;
-}
-
-int tide_process_update(struct tide_process *process)
-{
-	int gone, came;
-
-	process->live = maps_live_thread(process->pid);
-	if (process->live < 0)
-		return -ESRCH;
-	if (has_executed(process))
-		return -ESTALE;
-	for (uint32_t i = 0; i < process->count; i++)
-		process->tracked[i].seen = false;
-	came = pass(process, false);
-	if (came < 0)
-		return came;
-	gone = drop_unseen(process);
-	came = pass(process, true);
-	if (came < 0)
-		return came;
-	process->stats.updates += came || gone;
-	return came + gone;
 }
 
 /* ---- attach, detach ---- */
@@ -291,6 +82,8 @@ static int attach_space(struct tide_process *process)
 	return err;
 }
 
+/* Return: 0; -ESTALE: it has executed another program meanwhile, and nothing is
+ * said; another negative errno, with why. */
 static int open_process(struct tide_process *process, char *why, size_t size)
 {
 	struct inject_result result;
@@ -317,22 +110,45 @@ static int open_process(struct tide_process *process, char *why, size_t size)
 	ret = tide_process_update(process);
 	process->stats.updates = 0;
 	process->stats.arm_ns = tide_now_ns() - begin_ns;
-	if (ret == -EBUSY)
-		return say(why, size, "its memory is registered already", ret);
+	if (ret == -ESTALE)
+		return ret;
+	if (ret == -ESRCH)
+		return say(why, size, "it has ended", ret);
 	if (ret < 0)
 		return say(why, size, "its mappings cannot be read, or armed",
 			   ret);
+	if (process->stats.left_out[TIDE_LEFT_REGISTERED].mappings)
+		return say(why, size, "its memory is registered already",
+			   -EBUSY);
 	if (!process->count)
 		return say(why, size, "it has no memory that can be tracked",
 			   -EOPNOTSUPP);
 	return 0;
 }
 
+/* As if it had never been opened. */
+static void close_process(struct tide_process *process)
+{
+	tide_client_close(process->keeper);
+	tide_space_destroy(process->space);
+	if (process->uffd >= 0)
+		close(process->uffd);
+	if (process->pagemap_fd >= 0)
+		close(process->pagemap_fd);
+	free(process->tracked);
+	*process = (struct tide_process){
+		.pid = process->pid,
+		.uffd = -1,
+		.pagemap_fd = -1,
+		.next_slot = 1,
+	};
+}
+
 int tide_process_attach(pid_t pid, struct tide_process **ret, char *why,
 			size_t size)
 {
 	struct tide_process *process;
-	int err;
+	int err = 0;
 
 	if (pid <= 0)
 		return say(why, size, "there is no such process", -ESRCH);
@@ -344,9 +160,18 @@ int tide_process_attach(pid_t pid, struct tide_process **ret, char *why,
 	process->pid = pid;
 	process->uffd = process->pagemap_fd = -1;
 	process->next_slot = 1;
-	err = open_process(process, why, size);
+	for (uint32_t i = 0; i < TRIES; i++) {
+		err = open_process(process, why, size);
+		if (!err)
+			break;
+		close_process(process);
+		if (err != -ESTALE)
+			break;
+		(void)say(why, size, "it executes one program after another",
+			  err);
+	}
 	if (err) {
-		tide_process_detach(process);
+		free(process);
 		return err;
 	}
 	*ret = process;
@@ -357,13 +182,7 @@ void tide_process_detach(struct tide_process *process)
 {
 	if (!process)
 		return;
-	tide_client_close(process->keeper);
-	tide_space_destroy(process->space);
-	if (process->uffd >= 0)
-		close(process->uffd);
-	if (process->pagemap_fd >= 0)
-		close(process->pagemap_fd);
-	free(process->tracked);
+	close_process(process);
 	free(process);
 }
 
@@ -474,7 +293,7 @@ int64_t tide_process_populated(const struct tide_process *process,
 		if (n)
 			args.start = regions[n - 1].end;
 	} while ((uint32_t)n == POPULATED_REGIONS && args.start < args.end);
-	return has_executed(process) ? -ESRCH : found;
+	return process_has_executed(process) ? -ESRCH : found;
 }
 
 int64_t tide_process_read(const struct tide_process *process, uint64_t address,
