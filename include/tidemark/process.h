@@ -116,7 +116,7 @@ tide_process_mapping(const struct tide_process *process, uint32_t index,
  *         page that is present or swapped out, 0 for one that was never
  *         touched, or only read: zeros, or as its file has it
  *
- * Any range; what is not mapped has no content.
+ * Any range; what is not in a slot has no content.
  *
  * Return: how many pages have; -ESRCH: the process has ended, or has executed
  * another program; -EINVAL: the range wraps; or the kernel's error.

@@ -7,17 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool has_memory(pid_t tid)
+/* Return: 1; 0; -EPERM: it may not be looked at. */
+static int has_memory(pid_t tid)
 {
 	struct map_file maps;
 	struct map map;
-	bool has;
+	int ret = maps_open(&maps, tid);
 
-	if (maps_open(&maps, tid))
-		return false;
-	has = maps_next(&maps, &map) > 0;
+	if (ret)
+		return ret == -EACCES || ret == -EPERM ? -EPERM : 0;
+	ret = maps_next(&maps, &map);
 	maps_close(&maps);
-	return has;
+	return ret > 0;
 }
 
 pid_t maps_live_thread(pid_t pid)
@@ -25,17 +26,18 @@ pid_t maps_live_thread(pid_t pid)
 	const struct dirent *entry;
 	char path[64];
 	pid_t tid = -ESRCH;
+	int ret = has_memory(pid);
 	DIR *tasks;
 
-	if (has_memory(pid))
-		return pid;
+	if (ret)
+		return ret > 0 ? pid : ret;
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	tasks = opendir(path);
 	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
 	while (tasks && tid < 0 && (entry = readdir(tasks))) {
 		pid_t id = (pid_t)strtol(entry->d_name, NULL, 10);
 
-		if (id > 0 && has_memory(id))
+		if (id > 0 && has_memory(id) > 0)
 			tid = id;
 	}
 	if (tasks)

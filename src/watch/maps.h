@@ -22,7 +22,8 @@ struct map_file {
 };
 
 /* A thread of the process that has its memory, which the first one has not if
- * it has ended.  Return: its id; -ESRCH: there is none. */
+ * it has ended.  Return: its id; -ESRCH: there is none; -EPERM: it may not be
+ * looked at. */
 pid_t maps_live_thread(pid_t pid);
 
 /* Of a process, by any of its threads that is alive.

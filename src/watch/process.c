@@ -91,6 +91,9 @@ static int open_process(struct tide_process *process, char *why, size_t size)
 	int ret;
 
 	process->live = maps_live_thread(process->pid);
+	if (process->live == -EPERM)
+		return say(why, size, "no permission to look at its memory",
+			   -EPERM);
 	if (process->live < 0)
 		return say(why, size,
 			   "there is no such process with memory to look at",
@@ -240,18 +243,63 @@ static int64_t add_swapped(const struct tide_process *process, uint64_t gfn,
 	return found;
 }
 
+/* Where the first slot is that ends behind @address. */
+static uint32_t find(const struct tide_process *process, uint64_t address)
+{
+	uint32_t low = 0, high = process->count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (process->tracked[middle].mapping.end <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* A page of a file's in a private mapping is the file's still.  One region may
+ * be of several mappings. */
+static int64_t add_present(const struct tide_process *process,
+			   const struct wp_region *region, uint64_t first_gfn,
+			   uint64_t *words)
+{
+	bool file = region->categories & PAGEMAP_FILE;
+	uint32_t i = find(process, region->start);
+	int64_t found = 0;
+
+	for (; i < process->count; i++) {
+		const struct tide_mapping *mapping =
+			&process->tracked[i].mapping;
+		uint64_t from = mapping->start, to = mapping->end;
+
+		if (from >= region->end)
+			break;
+		if (file && !mapping->shared)
+			continue;
+		from = from < region->start ? region->start : from;
+		to = to > region->end ? region->end : to;
+		for (uint64_t gfn = from >> TIDE_PAGE_SHIFT;
+		     gfn < to >> TIDE_PAGE_SHIFT; gfn++) {
+			uint64_t bit = gfn - first_gfn;
+
+			words[bit / 64] |= UINT64_C(1) << (bit % 64);
+			found++;
+		}
+	}
+	return found;
+}
+
 static int64_t add_region(const struct tide_process *process,
 			  const struct wp_region *region, uint64_t first_gfn,
 			  uint64_t *words)
 {
-	uint64_t gfn = region->start >> TIDE_PAGE_SHIFT;
-	uint64_t end_gfn = region->end >> TIDE_PAGE_SHIFT;
-
 	if (region->categories & PAGEMAP_SWAPPED)
-		return add_swapped(process, gfn, end_gfn, first_gfn, words);
-	for (uint64_t i = gfn - first_gfn; i < end_gfn - first_gfn; i++)
-		words[i / 64] |= UINT64_C(1) << (i % 64);
-	return (int64_t)(end_gfn - gfn);
+		return add_swapped(process, region->start >> TIDE_PAGE_SHIFT,
+				   region->end >> TIDE_PAGE_SHIFT, first_gfn,
+				   words);
+	return add_present(process, region, first_gfn, words);
 }
 
 int64_t tide_process_populated(const struct tide_process *process,
@@ -269,7 +317,7 @@ int64_t tide_process_populated(const struct tide_process *process,
 		.category_inverted = PAGEMAP_PFNZERO,
 		.category_mask = PAGEMAP_PFNZERO,
 		.category_anyof_mask = PAGEMAP_PRESENT | PAGEMAP_SWAPPED,
-		.return_mask = PAGEMAP_PRESENT | PAGEMAP_SWAPPED,
+		.return_mask = PAGEMAP_FILE | PAGEMAP_PRESENT | PAGEMAP_SWAPPED,
 	};
 	int64_t found = 0;
 	int n;

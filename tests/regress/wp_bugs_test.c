@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,6 +24,7 @@
 #include <tidemark/space.h>
 #include <tidemark/tracker.h>
 
+#include "swap_file.h"
 #include "test_support.h"
 
 #define PAGE TIDE_PAGE_SIZE
@@ -381,31 +381,6 @@ static void test_hugetlb(void **state)
 	rig_destroy(&rig);
 }
 
-static char swap_file[64]; /* nobody else's, who runs this, too */
-#define SWAP_PAGES 4096u
-
-/* Return: 0, with a swap file in use; an errno value. */
-static int swap_on(void)
-{
-	uint32_t header[] = { 1, SWAP_PAGES - 1, 0 };
-	int fd, err;
-
-	snprintf(swap_file, sizeof(swap_file), "wp_bugs_test.swap.%d",
-		 (int)getpid());
-	fd = open(swap_file, O_RDWR | O_CREAT | O_TRUNC, 0600);
-	assert_true(fd >= 0);
-	err = posix_fallocate(fd, 0, (off_t)SWAP_PAGES * (off_t)PAGE);
-	if (!err && (pwrite(fd, header, sizeof(header), 1024) < 0 ||
-		     pwrite(fd, "SWAPSPACE2", 10, (off_t)PAGE - 10) < 0))
-		err = errno;
-	close(fd);
-	if (!err && swapon(swap_file, 0))
-		err = errno;
-	if (err)
-		unlink(swap_file);
-	return err;
-}
-
 static uint64_t count_swapped(const struct rig *rig)
 {
 	int fd = open("/proc/self/pagemap", O_RDONLY);
@@ -430,7 +405,7 @@ static void test_swap(void **state)
 
 	(void)state;
 	rig_create(&rig, "swap", 256);
-	err = swap_on();
+	err = swap_file_on();
 	if (err) {
 		rig_destroy(&rig);
 		SKIP("swap", "no swap file can be used here: %s",
@@ -452,8 +427,7 @@ static void test_swap(void **state)
 	expect_page(&rig, 40);
 	expect(&rig, 0);
 	rig_destroy(&rig);
-	assert_int_equal(swapoff(swap_file), 0);
-	unlink(swap_file);
+	swap_file_off();
 }
 
 /* Fails when two slots share memory, where a scan for one takes the other's;

@@ -770,12 +770,31 @@ static void test_end(void **state)
 	tide_process_detach(process);
 }
 
+/* Of 16 pages of a private mapping of a file all are read, one is written. */
+static void *map_file(void)
+{
+	volatile unsigned char *pages;
+	int fd = memfd_create("content", MFD_CLOEXEC);
+	unsigned char sum = 0;
+
+	assert_true(fd >= 0 && !ftruncate(fd, 16 * PAGE));
+	pages = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd,
+		     0);
+	assert_ptr_not_equal(pages, MAP_FAILED);
+	close(fd);
+	for (int i = 0; i < 16; i++)
+		sum |= pages[i * (int)PAGE];
+	pages[5 * PAGE] = (unsigned char)(sum + 1);
+	return (void *)(uintptr_t)pages;
+}
+
 /* What protects a page that is not there is no content. */
 static void test_content(void **state)
 {
 	uint64_t words[PAGES / 64], text = 0;
 	struct tide_process *process;
 	volatile unsigned char only_read;
+	void *file;
 	pid_t pid;
 
 	(void)state;
@@ -785,6 +804,7 @@ static void test_content(void **state)
 	memory[200 * PAGE] = 1;
 	only_read = memory[7 * PAGE];
 	(void)only_read;
+	file = map_file();
 	pid = start(write_by_order);
 	process = attach(pid);
 	order(70);
@@ -803,6 +823,11 @@ static void test_content(void **state)
 					   sizeof(text)),
 			 sizeof(text));
 	assert_int_equal(text, UINT64_C(0x5a5a5a5a5a5a5a5a));
+	assert_int_equal(tide_process_populated(process, (uintptr_t)file / PAGE,
+						16, words),
+			 1);
+	assert_int_equal(words[0], UINT64_C(1) << 5);
+	munmap(file, 16 * PAGE);
 	/* Up to the end of the memory, and not beyond. */
 	assert_int_equal(
 		tide_process_read(process,
