@@ -5,12 +5,15 @@
 #include "tool.h"
 #include "units.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -30,8 +33,21 @@ static int unix_address(const char *path, struct sockaddr_un *ret)
 	return -1;
 }
 
-/* "HOST:PORT" or "[HOST]:PORT" to a list of addresses. */
-static int tcp_addresses(const char *text, int flags, struct addrinfo **ret)
+/* A number that is too large would be cut to another port, in silence. */
+static int is_port(const char *text)
+{
+	size_t length = strlen(text);
+
+	if (isalpha((unsigned char)text[0]))
+		return 1; /* a service's name, perhaps */
+	return length <= 5 && strspn(text, "0123456789") == length &&
+	       strtoul(text, NULL, 10) <= UINT16_MAX;
+}
+
+/* "HOST:PORT" or "[HOST]:PORT" to a list of addresses.  @shown: how it was
+ * given, with what is in front of it. */
+static int tcp_addresses(const char *shown, const char *text, int flags,
+			 struct addrinfo **ret)
 {
 	const struct addrinfo hints = { .ai_family = AF_UNSPEC,
 					.ai_socktype = SOCK_STREAM,
@@ -43,20 +59,24 @@ static int tcp_addresses(const char *text, int flags, struct addrinfo **ret)
 	int err;
 
 	if (!colon || colon[1] == '\0')
-		return tool_error("tcp:%s: write tcp:HOST:PORT", text);
+		return tool_error("%s: write %.*sHOST:PORT", shown,
+				  (int)(text - shown), shown);
+	if (!is_port(colon + 1))
+		return tool_error("%s: a port is a number from 0 to 65535",
+				  shown);
 	length = (size_t)(colon - text);
 	if (length >= 2 && text[0] == '[' && colon[-1] == ']') {
 		host++;
 		length -= 2;
 	}
 	if (length >= sizeof(name))
-		return tool_error("tcp:%s: the host name is too long", text);
+		return tool_error("%s: the host name is too long", shown);
 	memcpy(name, host, length);
 	name[length] = '\0';
 
 	err = getaddrinfo(length ? name : NULL, colon + 1, &hints, ret);
 	if (err)
-		return tool_error("tcp:%s: %s", text, gai_strerror(err));
+		return tool_error("%s: %s", shown, gai_strerror(err));
 	return -1;
 }
 
@@ -125,7 +145,7 @@ static int tcp_connect(const char *text, int *ret_fd)
 {
 	struct addrinfo *list = NULL;
 	int err = -EHOSTUNREACH;
-	int status = tcp_addresses(text + 4, 0, &list);
+	int status = tcp_addresses(text, text + 4, 0, &list);
 
 	if (status >= 0)
 		return status;
@@ -226,16 +246,19 @@ static int unix_listen(const char *text, struct listener *ret)
 	return status;
 }
 
-static int tcp_listen(const char *text, struct listener *ret)
+/* The first of its addresses that this host has; if that one is in use, the
+ * next would be another place than the one that was meant. */
+static int tcp_listen(const char *shown, const char *text, struct listener *ret)
 {
 	const int on = 1;
 	struct addrinfo *list = NULL;
-	int status = tcp_addresses(text + 4, AI_PASSIVE, &list);
+	int status = tcp_addresses(shown, text, AI_PASSIVE, &list);
 	int err = EADDRNOTAVAIL;
 
 	if (status >= 0)
 		return status;
-	for (struct addrinfo *a = list; a && ret->fd < 0; a = a->ai_next) {
+	for (struct addrinfo *a = list; a && ret->fd < 0 && err != EADDRINUSE;
+	     a = a->ai_next) {
 		int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC,
 				a->ai_protocol);
 
@@ -255,9 +278,15 @@ static int tcp_listen(const char *text, struct listener *ret)
 	}
 	freeaddrinfo(list);
 	if (ret->fd < 0)
-		return tool_error("%s: %s: use another address", text,
+		return tool_error("%s: %s: use another address", shown,
 				  strerror(err));
 	return -1;
+}
+
+int address_listen_tcp(const char *text, struct listener *ret)
+{
+	*ret = (struct listener){ .fd = -1 };
+	return tcp_listen(text, text, ret);
 }
 
 int address_listen(const char *text, struct listener *ret)
@@ -266,7 +295,7 @@ int address_listen(const char *text, struct listener *ret)
 	if (strncmp(text, "unix:", 5) == 0)
 		return unix_listen(text, ret);
 	if (strncmp(text, "tcp:", 4) == 0)
-		return tcp_listen(text, ret);
+		return tcp_listen(text, text + 4, ret);
 	if (strncmp(text, "fd:", 3) == 0) {
 		ret->connected = 1;
 		return given_fd(text + 3, &ret->fd);

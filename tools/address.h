@@ -22,6 +22,10 @@ int address_connect(const char *text, int *ret_fd);
 /* A unix path that a dead process left behind is taken over.  Same return. */
 int address_listen(const char *text, struct listener *ret);
 
+/* HOST:PORT, without tcp: in front.  Port 0: the kernel chooses one.  Same
+ * return. */
+int address_listen_tcp(const char *text, struct listener *ret);
+
 /* The next connection.  Return: -1 with *ret_fd, else the exit status. */
 int address_accept(struct listener *listener, int *ret_fd);
 

@@ -117,6 +117,7 @@ def test_nobody_there():
     refused(vm, f"tcp:127.0.0.1:{command.free_port()}", "refused")
     refused(vm, "elsewhere", "unix:PATH, tcp:HOST:PORT or fd:N")
     refused(vm, "tcp:127.0.0.1", "tcp:HOST:PORT")
+    refused(vm, "tcp:127.0.0.1:99999", "0 to 65535")
     refused(vm, "fd:77", "fd:77")
     refused(vm, "unix:" + "x" * 200, "bytes")
     second_attempt(vm)
