@@ -15,6 +15,7 @@
 #include <tidemark/mark.h>
 #include <tidemark/migrate.h>
 #include <tidemark/mmu.h>
+#include <tidemark/plan.h>
 #include <tidemark/probe.h>
 #include <tidemark/process.h>
 #include <tidemark/rehearse.h>
