@@ -100,7 +100,8 @@ int names_guest_tracker(const char *option, const char *text,
 	int status = names_tracker(option, text, ret);
 
 	if (status < 0 &&
-	    (*ret == TIDE_TRACKER_WP || *ret == TIDE_TRACKER_SIGSEGV))
+	    (*ret == TIDE_TRACKER_WP || *ret == TIDE_TRACKER_SIGSEGV ||
+	     *ret == TIDE_TRACKER_SOFT_DIRTY))
 		return tool_error("--%s: %s tracks processes, not guests",
 				  option, text);
 	return status;

@@ -14,6 +14,9 @@
  *            write-protect and PAGEMAP_SCAN (Linux 6.7).
  * sigsegv    this process's memory on older kernels, by mprotect(2) and a
  *            signal handler.
+ * soft-dirty this process's private anonymous memory, by the kernel's
+ *            soft-dirty bits, where it has them; whoever writes stands still
+ *            during each collect.
  *
  * The embedder keeps its VM and vCPU descriptors and its run loop.  From
  * attach to detach the space makes the KVM_SET_USER_MEMORY_REGION calls.
@@ -48,6 +51,7 @@ enum tide_tracker {
 	TIDE_TRACKER_SOFT_RING,
 	TIDE_TRACKER_WP,
 	TIDE_TRACKER_SIGSEGV,
+	TIDE_TRACKER_SOFT_DIRTY,
 	TIDE_TRACKER_COUNT
 };
 
@@ -127,11 +131,51 @@ struct tide_wp_config {
  * armed pages from others (vm.max_map_count), larger blocks are dirty.
  */
 
+/*
+ * soft-dirty looks at the bits and then clears those of the whole process.  A
+ * write in between would be lost, so nobody writes tracked memory, and nobody
+ * changes mappings, from stop to resume.  That is in each of
+ *
+ *   tide_harvest_begin(), and so the calls on checkpoints and migration,
+ *   tide_client_open() with TIDE_START_CLEAN,
+ *   tide_slot_remove() and tide_slot_set_flags().
+ *
+ * An error of stop is that call's, which then has done nothing to the bits; so
+ * is an error of resume.  The hooks run in the calling thread, with the space
+ * locked: they make no call on it, and a thread that is in such a call counts
+ * as standing still.  From stop to resume the library neither allocates nor
+ * uses a stream, so that a thread may be stopped anywhere.  Memory that it
+ * writes itself, malloc's or the caller's stack, is not for slots.
+ *
+ * Slots are private anonymous memory of this process and may share pages.  A
+ * part that is mapped anew is dirty; a hole makes the harvest fail with
+ * -EFAULT, and a part that is shared, a file's or of hugetlb with -EINVAL; both
+ * lose nothing.  Seen are the process's own writes, those of its system calls,
+ * and pages that are discarded.  Not seen, and to be marked, is input that is
+ * under way during a collect (asynchronous, or of a thread that is in read(2)).
+ * More than was written is dirty where pages are huge; and, once, a page of
+ * zeros after a fork.  Slots are taken out of merging (MADV_MERGEABLE), which
+ * loses the bits; it must not be asked for again.
+ *
+ * The bits have one user.  Other programs that clear them are noticed, and
+ * everything is dirty (failed_closed counts).  In a child of fork() the space
+ * is the parent's: its harvests fail with -ESTALE.
+ */
+struct tide_soft_dirty_config {
+	size_t size; /* of this struct; 0: the first version */
+	/* Both, or neither: the caller promises that nobody writes during the
+	 * calls above.  Return: 0 or a negative errno. */
+	int (*stop)(void *opaque);
+	int (*resume)(void *opaque);
+	void *opaque;
+};
+
 /**
  * tide_space_attach() - let a mechanism report writes into this space
  * @config: struct tide_kvm_config for the KVM trackers, struct
  *          tide_soft_config for the software MMU's, struct tide_wp_config for
- *          wp; NULL with wp: this process's own memory; NULL with sigsegv
+ *          wp; NULL with wp: this process's own memory; NULL with sigsegv;
+ *          struct tide_soft_dirty_config or NULL for soft-dirty
  *
  * Every slot is added to the VM, or taken over, and is dirty as a whole for
  * clients that are open already.
@@ -139,11 +183,12 @@ struct tide_wp_config {
  * Return: 0; -EINVAL for an unknown tracker or a bad config; -EBUSY if one is
  * attached, if another space is attached to this address space of the MMU, or
  * to the other one by another mechanism or any by soft-ring, if the ring cannot
- * be turned on any more because a vCPU exists, or if another userfaultfd has
- * wp's memory or another space has sigsegv's;
+ * be turned on any more because a vCPU exists, if another userfaultfd has wp's
+ * memory or another space has sigsegv's, or the process's soft-dirty bits;
  * -EBADF if a descriptor is not what it should be; -EOPNOTSUPP if the kernel
  * lacks it; -EPERM if wp may not be used; -EEXIST for two slots of wp or
- * sigsegv with a page of memory in common; -EFAULT if one is not mapped;
+ * sigsegv with a page of memory in common; -EFAULT if one is not mapped; for
+ * soft-dirty -EINVAL if one is not private anonymous memory;
  * -ENOSPC for too many of sigsegv; -ENOMEM; -E2BIG; or the kernel's error for a
  * slot.  On failure no tracker is attached; slots that are in the VM by then
  * stay there, not logged.

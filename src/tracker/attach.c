@@ -11,6 +11,7 @@
 #include "base/options.h"
 #include "tracker/kvm_tracker.h"
 #include "tracker/sigsegv.h"
+#include "tracker/soft_dirty.h"
 #include "tracker/soft_tracker.h"
 #include "tracker/wp_tracker.h"
 
@@ -21,6 +22,8 @@
 	(offsetof(struct tide_soft_config, ring_entries) + sizeof(uint32_t))
 #define WP_CONFIG_FIRST \
 	(offsetof(struct tide_wp_config, pagemap_fd) + sizeof(int))
+#define SOFT_DIRTY_CONFIG_FIRST \
+	(offsetof(struct tide_soft_dirty_config, opaque) + sizeof(void *))
 
 #define CHUNK_PAGES_DEFAULT (1ull << 18)
 #define CHUNK_PAGES_MAX (1ull << 31)
@@ -39,6 +42,7 @@ static const char *const names[TIDE_TRACKER_COUNT] = {
 	[TIDE_TRACKER_SOFT_RING] = "soft-ring",
 	[TIDE_TRACKER_WP] = "wp",
 	[TIDE_TRACKER_SIGSEGV] = "sigsegv",
+	[TIDE_TRACKER_SOFT_DIRTY] = "soft-dirty",
 };
 
 const char *tide_tracker_name(enum tide_tracker tracker)
@@ -244,6 +248,24 @@ static int attach_sigsegv(struct tide_space *space, const void *config)
 		   : tide_space_attach_ops(space, &tide_sigsegv_ops, sigsegv);
 }
 
+static int attach_soft_dirty(struct tide_space *space, const void *config)
+{
+	struct tide_soft_dirty_config known = { .size = sizeof(known) };
+	struct tide_soft_dirty *soft_dirty;
+	int err = 0;
+
+	if (config)
+		err = tide_options_copy(&known, sizeof(known), config,
+					SOFT_DIRTY_CONFIG_FIRST);
+	if (!err && !known.stop != !known.resume)
+		err = -EINVAL;
+	if (!err)
+		err = tide_soft_dirty_create(space, &known, &soft_dirty, NULL);
+	return err ? err
+		   : tide_space_attach_ops(space, &tide_soft_dirty_ops,
+					   soft_dirty);
+}
+
 int tide_space_attach(struct tide_space *space, enum tide_tracker tracker,
 		      const void *config)
 {
@@ -263,6 +285,8 @@ int tide_space_attach(struct tide_space *space, enum tide_tracker tracker,
 		return attach_wp(space, config);
 	case TIDE_TRACKER_SIGSEGV:
 		return attach_sigsegv(space, config);
+	case TIDE_TRACKER_SOFT_DIRTY:
+		return attach_soft_dirty(space, config);
 	case TIDE_TRACKER_NONE:
 	case TIDE_TRACKER_COUNT:
 	default:

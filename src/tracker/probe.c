@@ -7,8 +7,8 @@
  * A vCPU writes a byte to each page of a slot of PROBE_PAGES pages.  A client
  * of a space over that slot must then see exactly those pages, see none when
  * nothing was written, and see them again after the next pass.  Some kernels
- * answer every ioctl and log nothing: only a real write tells.  For wp and
- * sigsegv, which track processes, this thread is the vCPU.
+ * answer every ioctl and log nothing: only a real write tells.  For wp, sigsegv
+ * and soft-dirty, which track processes, this thread is the vCPU.
  */
 #include "tracker/probe_machine.h"
 
@@ -108,6 +108,8 @@ static const struct probe_machine *machine_of(enum tide_tracker tracker)
 	if (tracker == TIDE_TRACKER_SOFT_BITMAP ||
 	    tracker == TIDE_TRACKER_SOFT_RING)
 		return &probe_soft;
+	if (tracker == TIDE_TRACKER_SOFT_DIRTY)
+		return &probe_soft_dirty;
 	return tracker == TIDE_TRACKER_WP || tracker == TIDE_TRACKER_SIGSEGV
 		       ? &probe_wp
 		       : &probe_kvm;

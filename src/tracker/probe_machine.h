@@ -53,6 +53,7 @@ struct probe {
 
 extern const struct probe_machine probe_kvm;
 extern const struct probe_machine probe_soft;
+extern const struct probe_machine probe_soft_dirty;
 extern const struct probe_machine probe_wp;
 
 /* probe.c; returning an error they have said why. */

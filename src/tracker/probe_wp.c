@@ -2,8 +2,8 @@
 /*
  * probe_wp.c - the probe's guest is this thread, its memory the process's own
  *
- * With wp, on every third pass, the last page is discarded before it is
- * written, because a kernel might forget the page with its content.
+ * On every third pass, but with sigsegv, the last page is discarded before it
+ * is written, because a kernel might forget the page with its content.
  */
 #include <errno.h>
 #include <sys/mman.h>
@@ -33,7 +33,7 @@ static int wp_pass(struct probe *probe, uint8_t value, uint64_t *ret_ns)
 	volatile unsigned char *data = probe->data;
 	uint64_t begin_ns;
 
-	if (value % 3 == 0 && probe->result->tracker == TIDE_TRACKER_WP &&
+	if (value % 3 == 0 && probe->result->tracker != TIDE_TRACKER_SIGSEGV &&
 	    madvise(probe->data + (PROBE_PAGES - 1) * TIDE_PAGE_SIZE,
 		    TIDE_PAGE_SIZE, MADV_DONTNEED))
 		return probe_fail(probe, "discard a page", -errno);

@@ -78,7 +78,8 @@ extern const struct machine machine_soft;
 static inline bool machine_has(enum tide_tracker tracker)
 {
 	return (unsigned int)tracker < TIDE_TRACKER_COUNT &&
-	       tracker != TIDE_TRACKER_WP && tracker != TIDE_TRACKER_SIGSEGV;
+	       tracker != TIDE_TRACKER_WP && tracker != TIDE_TRACKER_SIGSEGV &&
+	       tracker != TIDE_TRACKER_SOFT_DIRTY;
 }
 
 static inline const struct machine *machine_of(enum tide_tracker tracker)

@@ -12,6 +12,9 @@
  *          formats; soft-swap-*: with fewer frames than pages
  * wp       this process's memory, written by stores and by system calls;
  *          sigsegv: by stores only
+ * soft-dirty
+ *          the same by soft-dirty bits; needs -Wl,--wrap=pread64 and
+ *          -Wl,--wrap=pwrite64
  */
 #ifndef TIDE_TEST_BACKENDS_H
 #define TIDE_TEST_BACKENDS_H
@@ -19,6 +22,7 @@
 #include "engine.h"
 
 extern const struct conform_backend conform_none;
+extern const struct conform_backend conform_soft_dirty;
 /* Ended by NULL. */
 extern const struct conform_backend *const conform_sim[];
 extern const struct conform_backend *const conform_kvm[];

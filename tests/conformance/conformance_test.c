@@ -55,7 +55,7 @@ static void skip_real(const struct job *job, int error)
 {
 	enum tide_tracker tracker = job->backend->tracker;
 
-	if (tracker != TIDE_TRACKER_WP &&
+	if (tracker != TIDE_TRACKER_WP && tracker != TIDE_TRACKER_SOFT_DIRTY &&
 	    (!job->real || tracker >= TIDE_TRACKER_SOFT_BITMAP))
 		fail_msg("%s: %s", job->backend->name, strerror(-error));
 	SKIP(job->backend->name, "%s", strerror(-error));
@@ -179,6 +179,7 @@ int main(void)
 		plan_backend(&plan, conform_vm[i], true);
 	for (size_t i = 0; conform_wp[i]; i++)
 		plan_backend(&plan, conform_wp[i], false);
+	plan_backend(&plan, &conform_soft_dirty, false);
 	for (size_t i = 0; conform_soft[i]; i++)
 		plan_backend(&plan, conform_soft[i], false);
 	return _cmocka_run_group_tests("conformance", plan.tests, plan.count,

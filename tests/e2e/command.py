@@ -65,7 +65,7 @@ def run_without_kvm(*arguments):
 
 
 # Trackers of processes, and not of guests.
-PROCESSES = {"wp", "sigsegv"}
+PROCESSES = {"wp", "sigsegv", "soft-dirty"}
 
 
 def guest_tracker_names():
