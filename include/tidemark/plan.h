@@ -46,10 +46,13 @@ struct tide_curve_info {
 	uint64_t trace_ns;    /* length of the trace */
 	uint64_t interval_ns; /* its mean interval: nothing finer is known */
 	uint64_t intervals;
-	uint64_t memory_pages; /* with content, at the end of the trace */
-	uint64_t data_pages;   /* of these not all zeros: an estimate */
-	uint64_t dirty_pages;  /* distinct, in the whole trace */
-	double rate;	       /* pages a second, at the shortest window */
+	uint64_t memory_pages;	/* with content, at the end of the trace */
+	uint64_t data_pages;	/* of these not all zeros: an estimate */
+	uint64_t dirty_pages;	/* distinct, in the whole trace */
+	double rate;		/* pages a second, at the shortest window */
+	uint64_t written_pages; /* sum over the intervals */
+	uint64_t harvest_ns;	/* that looking took, in the whole trace */
+	uint64_t held_ns;	/* that the target was stopped */
 };
 
 /**

@@ -43,6 +43,7 @@
 #include <tidemark/trace.h>
 
 #include "watch/gaps.h"
+#include "watch/trace_read.h"
 #include "watch/written.h"
 
 #define WINDOWS 128u  /* two an octave: more than 64 bits can need */
@@ -87,7 +88,7 @@ struct builder {
 	struct window windows[WINDOWS];
 	uint64_t *ends_ns; /* by interval; 0 for 0 */
 	uint32_t max, last;
-	uint64_t dirty_pages;
+	uint64_t dirty_pages, written_pages, harvest_ns, held_ns;
 	uint64_t random; /* the same for the same trace */
 };
 
@@ -174,10 +175,15 @@ static void move(struct builder *builder, uint32_t last, uint64_t npages,
 
 /* ---- one pass ---- */
 
-/* The first interval is the grid of everything. */
-static int begin(struct builder *builder, uint64_t step_ns)
+/* The grid of everything is the interval, as long as it was meant to be: the
+ * first one may be far longer. */
+static int begin(struct builder *builder, uint64_t first_ns)
 {
+	uint64_t step_ns = tide_trace_reader_interval_ns(builder->reader);
 	uint64_t steps = 1;
+
+	if (step_ns > first_ns)
+		step_ns = first_ns;
 
 	for (uint32_t i = 0; i < WINDOWS; i++) {
 		builder->windows[i].ns = (double)step_ns * (double)steps;
@@ -263,6 +269,9 @@ static int put_interval(struct builder *builder,
 			return err;
 	}
 	builder->dirty_pages += moved->pages[0];
+	builder->written_pages += interval->pages;
+	builder->harvest_ns += interval->harvest_ns;
+	builder->held_ns += interval->held_ns;
 	for (uint32_t i = 0; i < moved->count; i++) {
 		uint32_t last = moved->touched[i];
 		uint64_t npages = moved->pages[last];
@@ -420,6 +429,9 @@ static int finish(struct builder *builder, struct tide_curve *curve)
 	info->interval_ns = info->trace_ns / info->intervals;
 	curve->interval_ns = (double)info->trace_ns / builder->last;
 	info->dirty_pages = builder->dirty_pages;
+	info->written_pages = builder->written_pages;
+	info->harvest_ns = builder->harvest_ns;
+	info->held_ns = builder->held_ns;
 	take_memory(builder, curve);
 	err = take_mean(builder, curve);
 	if (err)

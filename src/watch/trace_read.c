@@ -32,13 +32,15 @@
 #include <tidemark/trace.h>
 
 #include "watch/trace_format.h"
+#include "watch/trace_read.h"
 #include "watch/trace_table.h"
 
 #define BUFFER_SIZE 65536u
 
 struct tide_trace_reader {
 	int fd;
-	bool over; /* I2 */
+	uint64_t interval_ns; /* asked for */
+	bool over;	      /* I2 */
 	int err;
 	char *why;
 	size_t why_size;
@@ -215,9 +217,15 @@ int tide_trace_open(int fd, struct tide_trace_reader **ret,
 		tide_trace_close(reader);
 		return err;
 	}
+	reader->interval_ns = info.interval_ns;
 	*ret = reader;
 	*ret_info = info;
 	return 0;
+}
+
+uint64_t tide_trace_reader_interval_ns(const struct tide_trace_reader *reader)
+{
+	return reader->interval_ns;
 }
 
 void tide_trace_close(struct tide_trace_reader *reader)

@@ -88,6 +88,8 @@ static void put_runs(struct tide_trace_writer *writer, uint32_t interval)
 	struct tide_trace_interval out = {
 		.begin_ns = interval ? model.end_ns[interval - 1] : 0,
 		.end_ns = model.end_ns[interval],
+		.harvest_ns = 7,
+		.held_ns = 3,
 		.runs = runs,
 	};
 
@@ -214,7 +216,11 @@ static void make_model(bool equal)
 	model.n = 8 + (uint32_t)below(INTERVALS - 8);
 	make_mappings();
 	for (uint32_t i = 0; i < model.n; i++) {
-		now_ns += equal || !i ? 50 * MS : 1 + below(150 * MS);
+		if (equal)
+			now_ns += 50 * MS;
+		else /* the first one is late */
+			now_ns += i ? 1 + below(150 * MS)
+				    : 50 * MS + below(400 * MS);
 		model.end_ns[i] = now_ns;
 		for (uint32_t m = 0; m < MAPPINGS; m++)
 			if (below(3))
@@ -447,6 +453,9 @@ static void test_info(void **state)
 	assert_int_equal(info.memory_pages, 500);
 	assert_int_equal(info.data_pages, 250);
 	assert_int_equal(info.dirty_pages, 400);
+	assert_int_equal(info.written_pages, 400);
+	assert_int_equal(info.harvest_ns, 40 * 7);
+	assert_int_equal(info.held_ns, 40 * 3);
 	assert_near(info.rate, 200);
 	tide_curve_destroy(curve);
 	/* What has gone at the end is no memory. */
