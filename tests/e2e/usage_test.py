@@ -9,7 +9,7 @@ import re
 import command
 
 NEEDS = {"demo": [], "vm": [], "probe": [],
-         "watch": ["--pid", "1"], "soak": ["--minutes", "1"],
+         "report": ["x"], "watch": ["--pid", "1"], "soak": ["--minutes", "1"],
          "migrate": ["--control", "x", "--to", "unix:y"]}
 
 

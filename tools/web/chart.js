@@ -6,8 +6,8 @@
 //
 // x and y: { title, format(value), time: its steps are those of a clock,
 // bytes: those of bytes }.  series: [{ name, kind: "line", "other" or "band",
-// points: [[x, y], or for a band [x, low, high]] }].  A logarithmic axis
-// leaves out what is not positive.
+// points: [[x, y], or for a band [x, low, high]], loose: it may leave the chart
+// at the top }].  A logarithmic axis leaves out what is not positive.
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -126,10 +126,10 @@ class LineChart {
 		const { series, log, x, y } = this.options;
 		const xs = [], ys = [];
 
-		for (const { points } of series) {
+		for (const { points, loose } of series) {
 			for (const [at, ...values] of points) {
 				xs.push(at);
-				ys.push(...values);
+				ys.push(...(loose ? [] : values));
 			}
 		}
 		const good = values => log ? values.filter(v => v > 0) : values;
@@ -141,7 +141,7 @@ class LineChart {
 
 		return [new Axis(low(xs), high(xs), log, x),
 			new Axis(log && !none ? low(ys) : 0,
-				 none ? 1 : high(ys) * (log ? 1.1 : 1.03), log, y)];
+				 none ? 1 : high(ys) * (log ? 2 : 1.25), log, y)];
 	}
 
 	draw() {
@@ -155,8 +155,13 @@ class LineChart {
 		[this.horizontal, this.vertical] = this.axes();
 		this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
 		this.mark = svg("g", {});
-		this.svg.replaceChildren(this.grid(), ...this.options.series.map(
-			one => this.shape(one)), this.mark);
+		const shapes = svg("svg", { x: 0, y: 0, width,
+					    height: this.frame.bottom + 2,
+					    overflow: "hidden" });
+
+		shapes.append(...this.options.series.map(
+			one => this.shape(one)));
+		this.svg.replaceChildren(this.grid(), shapes, this.mark);
 	}
 
 	x(value) {
@@ -210,8 +215,10 @@ class LineChart {
 
 		if (kind !== "band")
 			return svg("path", { class: "line " + kind,
+					     // One point is a dot.
 					     d: good.length ? "M" + path(
-						     good).join("L") : "" });
+						     good).join("L") + "h0"
+					     : "" });
 		const low = path(good.map(([x, y]) => [x, y]));
 		const high = path(good.map(([x, , y]) => [x, y])).reverse();
 

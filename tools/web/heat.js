@@ -89,7 +89,7 @@ class HeatMap {
 		this.box = canvas.parentElement;
 		this.options = Object.assign({ cellPages: 1 }, options);
 		this.columns = [];
-		this.segments = [];
+		this.shown = []; // those that are not null, from the top
 		this.slots = new Map(); // id -> index in places
 		this.places = []; // where a segment is; null: it is not shown
 		this.view = null; // what is seen: null is everything
@@ -108,7 +108,6 @@ class HeatMap {
 		const gap = Math.min(0.008, 0.12 / (segments.length || 1));
 		let top = 0;
 
-		this.segments = segments;
 		this.places.fill(null);
 		for (const segment of segments) {
 			const height = Math.max(segment.npages / all, least);
@@ -265,7 +264,7 @@ class HeatMap {
 	}
 
 	placeAt(a) {
-		return (this.shown || []).find(
+		return this.shown.find(
 			place => a >= place.top && a < place.top + place.height);
 	}
 
@@ -385,7 +384,7 @@ class HeatMap {
 		const height = Math.round((bottom - top) * ratio);
 		const colours = this.colours();
 
-		if (width > 0 && height > 0 && this.shown &&
+		if (width > 0 && height > 0 && this.shown.length &&
 		    this.columns.length) {
 			const image = context.createImageData(width, height);
 
