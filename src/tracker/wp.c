@@ -172,17 +172,23 @@ static bool has_hole(const struct tide_wp *wp, const struct tide_slot *slot)
 	return hole;
 }
 
-/* After a scan: was there somebody to scan? */
-static bool is_gone(const struct tide_wp *wp)
+/* After a scan: was there somebody to scan?  Return: 0; -ESRCH: there was not;
+ * a negative errno. */
+static int check_there(const struct tide_wp *wp)
 {
 	int saved = errno;
 	uint64_t entry;
-	bool gone;
+	ssize_t n;
 
-	gone = wp->remote &&
-	       pread(wp->pagemap_fd, &entry, sizeof(entry), 0) <= 0;
+	if (!wp->remote)
+		return 0;
+	n = pread(wp->pagemap_fd, &entry, sizeof(entry), 0);
+	if (n < 0)
+		n = -errno;
+	else if (n == 0)
+		n = -ESRCH;
 	errno = saved;
-	return gone;
+	return n < 0 ? (int)n : 0;
 }
 
 static int protect(struct tide_wp *wp, const struct tide_slot *slot)
@@ -370,7 +376,7 @@ static int collect_slot(struct tide_wp *wp, struct tide_slot *slot)
 static int wp_collect(void *tracker, struct tide_slot *only)
 {
 	struct tide_wp *wp = tracker;
-	int err = 0;
+	int err = 0, gone = 0;
 
 	for (struct tide_slot *slot = tide_slot_first_of(wp->space, only); slot;
 	     slot = tide_slot_next_of(slot, only)) {
@@ -379,7 +385,9 @@ static int wp_collect(void *tracker, struct tide_slot *only)
 		if (!err)
 			err = ret;
 	}
-	if (err || !is_gone(wp))
+	if (!err)
+		gone = check_there(wp);
+	if (!gone)
 		return err;
 	/* Where nothing is mapped nothing was found. */
 	for (struct tide_slot *slot = tide_slot_first_of(wp->space, only); slot;
@@ -387,7 +395,7 @@ static int wp_collect(void *tracker, struct tide_slot *only)
 		if (tide_slot_logged(slot))
 			tide_slot_fail_closed(slot);
 	}
-	return -ESRCH;
+	return gone;
 }
 
 /* A write is in the page tables when it is done. */

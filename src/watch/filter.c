@@ -18,6 +18,7 @@
 #include <sys/ptrace.h>
 
 #define FILTERS_MAX 64u
+#define SYSCALL_BYTES 2u /* the call is made when it is behind it */
 
 struct machine {
 	uint32_t a, x;
@@ -118,10 +119,10 @@ static uint32_t jump(const struct machine *m, const struct sock_filter *op)
 
 /* What the filter returns; SECCOMP_RET_KILL_PROCESS for one that we do not
  * understand. */
-static uint32_t run(const struct sock_filter *ops, uint32_t count, uint32_t nr)
+static uint32_t run(const struct sock_filter *ops, uint32_t count,
+		    const struct seccomp_data *data)
 {
-	struct machine m = { .data = { .nr = (int)nr,
-				       .arch = AUDIT_ARCH_X86_64 } };
+	struct machine m = { .data = *data };
 	bool ok = true;
 
 	for (uint32_t at = 0; ok && at < count; at++) {
@@ -159,24 +160,41 @@ static uint32_t run(const struct sock_filter *ops, uint32_t count, uint32_t nr)
 	return SECCOMP_RET_KILL_PROCESS;
 }
 
-int inject_is_allowed(pid_t tid, uint32_t nr)
+static bool allows(const struct sock_filter *ops, uint32_t op_count,
+		   struct seccomp_data *data, uint64_t argument, uint32_t count)
 {
-	static struct sock_filter ops[BPF_MAXINSNS];
-
-	for (uint32_t i = 0; i < FILTERS_MAX; i++) {
-		long count = ptrace(PTRACE_SECCOMP_GET_FILTER, tid, i, NULL);
+	for (uint32_t i = 0; i < count; i++) {
 		uint32_t action;
 
-		if (count < 0 && errno == ENOENT)
-			return 1; /* that were all */
-		if (count < 0)
-			return -errno;
-		if (count > BPF_MAXINSNS ||
-		    ptrace(PTRACE_SECCOMP_GET_FILTER, tid, i, ops) != count)
-			return -EINVAL;
-		action =
-			run(ops, (uint32_t)count, nr) & SECCOMP_RET_ACTION_FULL;
+		data->args[0] = argument + i;
+		action = run(ops, op_count, data) & SECCOMP_RET_ACTION_FULL;
 		if (action != SECCOMP_RET_ALLOW && action != SECCOMP_RET_LOG)
+			return false;
+	}
+	return true;
+}
+
+int inject_is_allowed(pid_t tid, uint64_t at, uint32_t nr, uint64_t argument,
+		      uint32_t count)
+{
+	static struct sock_filter ops[BPF_MAXINSNS];
+	struct seccomp_data data = {
+		.nr = (int)nr,
+		.arch = AUDIT_ARCH_X86_64,
+		.instruction_pointer = at + SYSCALL_BYTES,
+	};
+
+	for (uint32_t i = 0; i < FILTERS_MAX; i++) {
+		long n = ptrace(PTRACE_SECCOMP_GET_FILTER, tid, i, NULL);
+
+		if (n < 0 && errno == ENOENT)
+			return 1; /* that were all */
+		if (n < 0)
+			return -errno;
+		if (n > BPF_MAXINSNS ||
+		    ptrace(PTRACE_SECCOMP_GET_FILTER, tid, i, ops) != n)
+			return -EINVAL;
+		if (!allows(ops, (uint32_t)n, &data, argument, count))
 			return 0;
 	}
 	return 0;

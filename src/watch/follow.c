@@ -399,13 +399,16 @@ static int add_slots(struct update *update)
 
 /* ---- an update ---- */
 
-/* Return: 0; -ESRCH: it has ended; -ESTALE: it has other memory. */
+/* Return: 0; -ESRCH: it has ended; -ESTALE: it has other memory; a negative
+ * errno. */
 static int is_there(struct tide_process *process)
 {
-	process->live = maps_live_thread(process->pid);
-	if (process->live < 0)
-		return -ESRCH;
-	return process_has_executed(process) ? -ESTALE : 0;
+	pid_t live = maps_live_thread(process->pid);
+
+	if (live < 0)
+		return live;
+	process->live = live;
+	return process_check(process);
 }
 
 static int follow(struct update *update)

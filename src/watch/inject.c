@@ -14,7 +14,14 @@
  * die there.  So a helper does it, a process of its own in a session of its
  * own with every signal blocked: a kill -9 of the caller, or of its process
  * group, leaves it to finish, which takes it some hundred microseconds.  It is
- * the tracer, too, so that no wait of the caller's is disturbed.
+ * the tracer, too, so that no wait of the caller's is disturbed.  Nor is it a
+ * child that waits for any child find, or whose end sends a signal; it is made
+ * without fork(), whose handlers are the caller's, and so it uses nothing that
+ * could need a lock another thread had: no malloc, no stdio.
+ *
+ * Its own death is the one that does harm: a thread that is let go between two
+ * steps goes on with registers that are not its own.  It takes somebody who
+ * kills every process of the caller's cgroup, or the OOM killer.
  *
  * A thread that does not stop, in the uninterruptible sleep of a slow disk or
  * of vfork() for example, is left alone and another one is asked, and later it
@@ -25,6 +32,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -45,11 +53,16 @@
 #define STOP_TIMEOUT_NS 200000000u /* of one thread */
 #define TRY_NS 2000000000u	   /* all of them, over and over */
 #define TRY_PAUSE_NS 5000000u
-#define STOP_LOOK_NS 20000u
-#define HELPER_TIMEOUT_MS 10000
+#define HELPER_TIMEOUT_NS 10000000000u
 #define CHUNK 65536u
 #define LOOK_MAX (64u << 20) /* bytes of one mapping */
 #define PIDFD_THREAD O_EXCL  /* newer than our headers */
+#define STATUS_BYTES 4096u
+/* Descriptors whose closing a filter must allow before there is one. */
+#define CLOSE_FIRST 3u
+#define CLOSE_COUNT 64u
+#define INSIST 3u
+#define SECCOMP_UNKNOWN (-1)
 #define UFFD_FLAGS (O_CLOEXEC | O_NONBLOCK | WP_USER_MODE_ONLY)
 
 static int fail(struct inject_result *result, int err, const char *why)
@@ -107,84 +120,124 @@ uint64_t inject_find_instruction(pid_t tid)
 
 /* ---- the helper ---- */
 
-/* The value of "key:" in the thread's status; "" if it has none. */
-static void read_status(pid_t tid, const char *key, char value[static 64])
+/* The value of "\nkey:\t" in the thread's status; "" if it has none. */
+static void read_status(pid_t tid, const char *key, char value[static 16])
 {
-	char path[64], line[128];
-	size_t length = strlen(key);
-	FILE *file;
+	char path[64], text[STATUS_BYTES];
+	const char *at;
+	ssize_t n;
+	int fd;
 
 	value[0] = '\0';
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		if (!strncmp(line, key, length) &&
-		    sscanf(line + length, ": %63s", value) == 1)
-			break;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (n < 0)
+		return;
+	text[n] = '\0';
+	at = strstr(text, key);
+	if (!at)
+		return;
+	at += strlen(key);
+	for (size_t i = 0; i < 15 && at[i] && at[i] != '\n'; i++) {
+		value[i] = at[i];
+		value[i + 1] = '\0';
 	}
-	if (file)
-		fclose(file);
 }
 
 static int seize(pid_t tid, struct inject_result *result)
 {
-	char value[64];
+	char value[16];
 	int err;
 
 	if (!ptrace(PTRACE_SEIZE, tid, 0, 0))
 		return 0;
 	err = -errno;
 	/* One that is ending is refused like a stranger's. */
-	read_status(tid, "State", value);
+	read_status(tid, "\nState:\t", value);
 	if (err == -ESRCH || !value[0] || strchr("ZXx", value[0]))
 		return fail(result, -ESRCH, "it has ended");
-	read_status(tid, "TracerPid", value);
+	read_status(tid, "\nTracerPid:\t", value);
 	if (strtol(value, NULL, 10))
 		return fail(result, -EBUSY, "it is being traced");
 	return fail(result, -EPERM, "no permission to trace it");
 }
 
+int inject_wait(pid_t tid, uint64_t deadline_ns, int *ret_status)
+{
+	sigset_t children;
+
+	(void)sigemptyset(&children);
+	(void)sigaddset(&children, SIGCHLD);
+	for (;;) {
+		pid_t got = waitpid(tid, ret_status, __WALL | WNOHANG);
+		uint64_t now_ns = tide_now_ns();
+		struct timespec left;
+
+		/* ECHILD: another thread's exec has taken its place. */
+		if ((got < 0 && errno == ECHILD) ||
+		    (got == tid && !WIFSTOPPED(*ret_status)))
+			return -ESRCH;
+		if (got == tid)
+			return 0;
+		if (now_ns >= deadline_ns)
+			return -ETIMEDOUT;
+		if (got < 0)
+			continue;
+		/* The helper blocks it; it says only that one should look. */
+		left.tv_sec = (time_t)((deadline_ns - now_ns) / 1000000000);
+		left.tv_nsec = (long)((deadline_ns - now_ns) % 1000000000);
+		(void)sigtimedwait(&children, NULL, &left);
+	}
+}
+
 static int stop(pid_t tid, struct inject_result *result)
 {
 	uint64_t deadline_ns = tide_now_ns() + STOP_TIMEOUT_NS;
-	struct timespec pause = { 0, STOP_LOOK_NS };
-	int status;
+	int status, err;
 
 	if (ptrace(PTRACE_INTERRUPT, tid, 0, 0))
 		return fail(result, -errno, "it cannot be interrupted");
-	while (tide_now_ns() < deadline_ns) {
-		pid_t got = waitpid(tid, &status, __WALL | WNOHANG);
-
-		if (got < 0 || (got == tid && !WIFSTOPPED(status)))
-			return fail(result, -ESRCH, "it has ended");
-		if (got == 0) {
-			nanosleep(&pause, NULL);
-			continue;
-		}
+	for (;;) {
+		err = inject_wait(tid, deadline_ns, &status);
+		if (err == -ETIMEDOUT)
+			return fail(result, err,
+				    "no thread of it can be stopped");
+		if (err)
+			return fail(result, err, "it has ended");
 		if (status >> 16 == PTRACE_EVENT_STOP)
 			return 0;
 		/* A signal on its way: it gets it, and then our stop. */
 		if (ptrace(PTRACE_CONT, tid, 0, (long)WSTOPSIG(status)))
 			return fail(result, -errno, "it cannot be continued");
 	}
-	return fail(result, -ETIMEDOUT, "no thread of it can be stopped");
 }
 
-static int check_filter(pid_t tid, struct inject_result *result)
+/* A filter's answer may be to kill, so whether there is one must be known. */
+static int seccomp_mode(pid_t tid)
 {
-	static const uint32_t calls[] = { SYS_userfaultfd, SYS_close };
-	char value[64];
-	long mode;
+	char value[16];
 
-	read_status(tid, "Seccomp", value);
-	mode = strtol(value, NULL, 10);
-	for (int i = 0; mode && i < 2; i++) {
-		if (mode != 2 || inject_is_allowed(tid, calls[i]) != 1)
-			return fail(result, -EPERM,
-				    "its seccomp filter forbids userfaultfd, "
-				    "or cannot be read");
-	}
-	return 0;
+	read_status(tid, "\nSeccomp:\t", value);
+	return value[0] ? (int)strtol(value, NULL, 10) : SECCOMP_UNKNOWN;
+}
+
+/* The call with each of @count arguments from @argument on. */
+static int check_filter(pid_t tid, uint64_t at, uint32_t nr, uint64_t argument,
+			uint32_t count, struct inject_result *result)
+{
+	int mode = seccomp_mode(tid);
+
+	if (!mode)
+		return 0;
+	if (mode == SECCOMP_MODE_FILTER &&
+	    inject_is_allowed(tid, at, nr, argument, count) == 1)
+		return 0;
+	return fail(result, -EPERM,
+		    "its seccomp filter forbids userfaultfd, "
+		    "or cannot be read");
 }
 
 /* Not of its process, whose first thread may have ended, descriptors and all;
@@ -196,34 +249,78 @@ static int open_thread(pid_t tid)
 	return fd < 0 ? (int)syscall(SYS_pidfd_open, tid, 0) : fd;
 }
 
+/* Return: the thread's new descriptor; a negative errno. */
+static int call_userfaultfd(pid_t tid, uint64_t at, uint64_t flags,
+			    struct inject_result *result)
+{
+	int64_t theirs;
+	int err = check_filter(tid, at, SYS_userfaultfd, flags, 1, result);
+
+	if (err)
+		return err;
+	theirs = inject_call(tid, at, SYS_userfaultfd, flags, &err);
+	if (err == -ENOEXEC)
+		return fail(result, -EOPNOTSUPP, "it is a 32-bit process");
+	if (err == -ESTALE)
+		return fail(result, err, "it executes another program");
+	if (err == -ETIMEDOUT)
+		return fail(result, err, "it does not run: is it frozen?");
+	if (err)
+		return fail(result, err, "it could not be made to call");
+	if (theirs < 0)
+		return fail(result, (int)theirs,
+			    "userfaultfd is refused to it");
+	return (int)theirs;
+}
+
+static int take(pid_t tid, int theirs, struct inject_result *result)
+{
+	int pidfd = open_thread(tid);
+	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, theirs, 0);
+	int err = fd < 0 ? -errno : 0;
+
+	if (pidfd >= 0)
+		close(pidfd);
+	/* Another thread of it closes whatever there is. */
+	if (err == -EBADF && pidfd >= 0)
+		err = -ESTALE;
+	return err ? fail(result, err, "its descriptor cannot be taken") : fd;
+}
+
 /* The thread is stopped.  Return: our descriptor, or a negative errno. */
 static int fetch(pid_t tid, uint64_t at, struct inject_result *result)
 {
-	int64_t theirs, closed;
-	int err, pidfd, fd;
+	int64_t closed = 0;
+	int theirs, fd;
+	int err = check_filter(tid, at, SYS_close, CLOSE_FIRST, CLOSE_COUNT,
+			       result);
 
-	theirs = inject_call(tid, at, SYS_userfaultfd, UFFD_FLAGS, &err);
-	if (err == -ENOEXEC)
-		return fail(result, -EOPNOTSUPP, "it is a 32-bit process");
 	if (err)
-		return fail(result, err, "it could not be made to call");
+		return err;
+	theirs = call_userfaultfd(tid, at, UFFD_FLAGS, result);
 	if (theirs == -EINVAL) /* before Linux 5.11 */
-		theirs = inject_call(tid, at, SYS_userfaultfd,
-				     O_CLOEXEC | O_NONBLOCK, &err);
-	if (err || theirs < 0)
-		return fail(result, err ? err : (int)theirs,
-			    "userfaultfd is refused to it");
-	pidfd = open_thread(tid);
-	fd = (int)syscall(SYS_pidfd_getfd, pidfd, (int)theirs, 0);
-	if (pidfd >= 0)
-		close(pidfd);
-	if (fd < 0)
-		(void)fail(result, -errno, "its descriptor cannot be taken");
-	closed = inject_call(tid, at, SYS_close, (uint64_t)theirs, &err);
-	if (fd >= 0 && (err || closed))
-		(void)fail(result, err ? err : (int)closed,
-			   "its descriptor cannot be closed");
-	return fd < 0 ? result->err : fd;
+		theirs = call_userfaultfd(tid, at, O_CLOEXEC | O_NONBLOCK,
+					  result);
+	if (theirs < 0)
+		return theirs;
+	*result = (struct inject_result){ 0 };
+	fd = take(tid, theirs, result);
+	if ((unsigned int)theirs - CLOSE_FIRST >= CLOSE_COUNT)
+		err = check_filter(tid, at, SYS_close, (uint64_t)theirs, 1,
+				   result);
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < INSIST; i++) {
+		closed =
+			inject_call(tid, at, SYS_close, (uint64_t)theirs, &err);
+		if (!err || err == -ESRCH)
+			break;
+	}
+	if (!err && closed && closed != -EBADF)
+		err = (int)closed;
+	if (fd >= 0 && err)
+		return fail(result, err, "its descriptor cannot be closed");
+	return fd;
 }
 
 static int help(pid_t tid, uint64_t at, struct inject_result *result)
@@ -233,13 +330,11 @@ static int help(pid_t tid, uint64_t at, struct inject_result *result)
 
 	if (err)
 		return err;
-	begin_ns = tide_now_ns();
 	err = stop(tid, result);
 	if (err)
 		return err; /* our end lets it go */
-	fd = check_filter(tid, result);
-	if (!fd)
-		fd = fetch(tid, at, result);
+	begin_ns = tide_now_ns();
+	fd = fetch(tid, at, result);
 	(void)ptrace(PTRACE_DETACH, tid, 0, 0);
 	result->stopped_ns = tide_now_ns() - begin_ns;
 	return fd;
@@ -265,10 +360,32 @@ static void send_result(int channel, const struct inject_result *result, int fd)
 		header->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(header), &fd, sizeof(fd));
 	}
-	(void)sendmsg(channel, &message, MSG_NOSIGNAL);
+	for (uint32_t i = 0; i < INSIST; i++) {
+		if (sendmsg(channel, &message, MSG_NOSIGNAL) >= 0)
+			break;
+	}
 }
 
 /* ---- the caller ---- */
+
+/* Signals are the caller's own affair.  Return: there is an answer, or there
+ * will be none. */
+static bool await_answer(int channel)
+{
+	uint64_t deadline_ns = tide_now_ns() + HELPER_TIMEOUT_NS;
+	struct pollfd wait = { .fd = channel, .events = POLLIN };
+
+	for (;;) {
+		uint64_t now_ns = tide_now_ns();
+		int n;
+
+		if (now_ns >= deadline_ns)
+			return false;
+		n = poll(&wait, 1, (int)((deadline_ns - now_ns) / 1000000 + 1));
+		if (n > 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
+			return true;
+	}
+}
 
 static int receive_result(int channel, struct inject_result *result)
 {
@@ -281,14 +398,18 @@ static int receive_result(int channel, struct inject_result *result)
 				  .msg_iovlen = 1,
 				  .msg_control = control.bytes,
 				  .msg_controllen = sizeof(control.bytes) };
-	struct pollfd wait = { .fd = channel, .events = POLLIN };
 	const struct cmsghdr *header;
+	ssize_t got;
 	int fd = -1;
 
-	if (poll(&wait, 1, HELPER_TIMEOUT_MS) <= 0 ||
-	    recvmsg(channel, &message, MSG_CMSG_CLOEXEC) !=
-		    (ssize_t)sizeof(*result))
-		return fail(result, -ETIMEDOUT, "the helper did not answer");
+	if (!await_answer(channel))
+		return fail(result, -ENODATA, "the helper did not answer");
+	do {
+		got = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
+	} while (got < 0 && errno == EINTR);
+	if (got != (ssize_t)sizeof(*result))
+		return fail(result, got < 0 ? -errno : -ECANCELED,
+			    "the helper was killed");
 	header = CMSG_FIRSTHDR(&message);
 	if (header && header->cmsg_type == SCM_RIGHTS)
 		memcpy(&fd, CMSG_DATA(header), sizeof(fd));
@@ -299,7 +420,19 @@ static int receive_result(int channel, struct inject_result *result)
 	return fd >= 0 ? fd : result->err;
 }
 
-/* Another session, deaf to signals, and reaped by whoever forked it. */
+/* Another session, deaf to signals. */
+static void be_helper(pid_t tid, uint64_t at, int channel,
+		      struct inject_result *result)
+{
+	struct sigaction plain = { .sa_handler = SIG_DFL };
+
+	(void)setsid();
+	/* So that a stop of the thread is said to us by a signal. */
+	(void)sigaction(SIGCHLD, &plain, NULL);
+	send_result(channel, result, help(tid, at, result));
+	_exit(0);
+}
+
 static int run_helper(pid_t tid, uint64_t at, struct inject_result *result)
 {
 	sigset_t all, old;
@@ -308,25 +441,26 @@ static int run_helper(pid_t tid, uint64_t at, struct inject_result *result)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel))
 		return fail(result, -errno, "no socket");
-	sigfillset(&all);
+	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_BLOCK, &all, &old);
-	helper = fork();
-	if (helper == 0) {
-		(void)setsid();
-		ret = help(tid, at, result);
-		send_result(channel[1], result, ret);
-		_exit(0);
-	}
+	/* fork() without its handlers, and without a signal at the end. */
+	helper = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
+	if (helper == 0)
+		be_helper(tid, at, channel[1], result);
+	ret = helper < 0 ? -errno : 0;
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	close(channel[1]);
 	if (helper < 0)
-		ret = fail(result, -errno, "no helper process");
+		ret = fail(result, ret, "no helper process");
 	else
 		ret = receive_result(channel[0], result);
 	close(channel[0]);
-	while (helper > 0 && waitpid(helper, NULL, 0) < 0 && errno == EINTR)
+	/* One that does not answer may have a frozen thread in its hands, and
+	 * stays. */
+	while (helper > 0 && ret != -ENODATA &&
+	       waitpid(helper, NULL, __WALL) < 0 && errno == EINTR)
 		;
-	return ret;
+	return ret == -ENODATA ? -ETIMEDOUT : ret;
 }
 
 static bool is_worth_trying(pid_t pid, pid_t tid, const char *not_in)

@@ -22,9 +22,13 @@ struct inject_result {
  */
 int inject_userfaultfd(pid_t pid, pid_t live, struct inject_result *ret);
 
+/* For the helper: wait until the thread @tid, which it traces, has stopped.
+ * Return: 0; -ESRCH: it has ended; -ETIMEDOUT. */
+int inject_wait(pid_t tid, uint64_t deadline_ns, int *ret_status);
+
 /*
  * In the thread @tid, which this process has stopped by ptrace: the call @nr
- * with one argument, made by the instruction at @at.
+ * with one argument, the others 0, made by the instruction at @at.
  *
  * Return: what the call returned, or the negative errno that it failed with;
  * *@ret_err: 0, or why it could not be made.
@@ -36,8 +40,10 @@ int64_t inject_call(pid_t tid, uint64_t at, uint64_t nr, uint64_t argument,
  * system call is; 0: none was found. */
 uint64_t inject_find_instruction(pid_t tid);
 
-/* Does a seccomp filter of the stopped thread @tid let it make the call @nr?
- * Return: 1, 0, or a negative errno if the filter cannot be read. */
-int inject_is_allowed(pid_t tid, uint32_t nr);
+/* Do the seccomp filters of the stopped thread @tid let it make the call @nr by
+ * the instruction at @at, with any of @count arguments from @argument on?
+ * Return: 1, 0, or a negative errno if a filter cannot be read. */
+int inject_is_allowed(pid_t tid, uint64_t at, uint32_t nr, uint64_t argument,
+		      uint32_t count);
 
 #endif

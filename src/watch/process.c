@@ -46,11 +46,16 @@ static int say(char *why, size_t size, const char *text, int err)
 	return err;
 }
 
-bool process_has_executed(const struct tide_process *process)
+int process_check(const struct tide_process *process)
 {
 	uint64_t entry;
+	ssize_t n;
 
-	return pread(process->pagemap_fd, &entry, sizeof(entry), 0) <= 0;
+	/* Nothing can be read of memory that nobody has any more. */
+	n = pread(process->pagemap_fd, &entry, sizeof(entry), 0);
+	if (n < 0)
+		return -errno;
+	return n ? 0 : -ESTALE;
 }
 
 /* ---- attach, detach ---- */
@@ -94,10 +99,13 @@ static int open_process(struct tide_process *process, char *why, size_t size)
 	if (process->live == -EPERM)
 		return say(why, size, "no permission to look at its memory",
 			   -EPERM);
-	if (process->live < 0)
+	if (process->live == -ESRCH)
 		return say(why, size,
 			   "there is no such process with memory to look at",
 			   -ESRCH);
+	if (process->live < 0)
+		return say(why, size, "its memory cannot be looked at",
+			   process->live);
 	ret = open_pagemap(process);
 	if (ret)
 		return say(why, size, "its memory cannot be looked at", ret);
@@ -341,7 +349,10 @@ int64_t tide_process_populated(const struct tide_process *process,
 		if (n)
 			args.start = regions[n - 1].end;
 	} while ((uint32_t)n == POPULATED_REGIONS && args.start < args.end);
-	return process_has_executed(process) ? -ESRCH : found;
+	n = process_check(process);
+	if (n)
+		return n == -ESTALE ? -ESRCH : n;
+	return found;
 }
 
 int64_t tide_process_read(const struct tide_process *process, uint64_t address,

@@ -26,8 +26,8 @@ struct tide_process {
 	struct tide_process_stats stats;
 };
 
-/* It has executed another program, and has other memory since: nothing can be
- * read by the descriptor of the old one. */
-bool process_has_executed(const struct tide_process *process);
+/* Has it the memory that it was attached with?  Return: 0; -ESTALE: it has
+ * ended, or has executed another program; a negative errno. */
+int process_check(const struct tide_process *process);
 
 #endif
