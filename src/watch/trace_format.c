@@ -401,8 +401,6 @@ static int encode_group(const struct tide_trace_run *runs, size_t count,
 		const struct tide_trace_run *run = &runs[i];
 
 		assert(run->first_page >= next && run->npages); /* the rules */
-		if (to->size > TIDE_TRACE_RAW_MAX)
-			return -E2BIG;
 		if (tide_trace_bytes_room(to, RUN_BYTES_MAX))
 			return -ENOMEM;
 		put_varint(to,
@@ -452,8 +450,8 @@ static bool decode_run(struct cursor *from, uint64_t next,
 		return false;
 	ret->npages = 1 + (gap & 1);
 	gap >>= 1;
-	/* No sum below can wrap. */
-	if (gap >= TIDE_TRACE_GFN_MAX || more >= TIDE_TRACE_GFN_MAX)
+	/* So no sum below can wrap. */
+	if (more >= TIDE_TRACE_GFN_MAX)
 		return false;
 	ret->first_page = next + gap;
 	ret->npages += more;
