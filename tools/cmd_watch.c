@@ -17,6 +17,7 @@
 
 struct watch_args {
 	uint64_t pid, interval_ns, time_ns;
+	const char *prometheus;
 	int json, follow_children;
 };
 
@@ -25,6 +26,7 @@ struct watch {
 	struct sampler *sampler;
 	struct view *views[VIEWS_MAX];
 	uint32_t nviews;
+	int listen_fd; /* for the server, until it has it; -1: none */
 };
 
 /* Until the interval is over; those who want to be told are.
@@ -111,6 +113,14 @@ static int open_views(struct watch *watch, char **command)
 		return status;
 	status = watch->args.json ? view_json_open(&info, &watch->views[0])
 				  : view_lines_open(&info, &watch->views[0]);
+	if (status >= 0)
+		return status;
+	watch->nviews++;
+	if (watch->listen_fd < 0)
+		return -1;
+	status = view_server_open(&info, watch->args.prometheus,
+				  watch->listen_fd, &watch->views[1]);
+	watch->listen_fd = -1;
 	if (status < 0)
 		watch->nviews++;
 	return status;
@@ -127,8 +137,14 @@ static int watch_it(struct watch *watch, char **command)
 		.window = WINDOW,
 		.follow_children = watch->args.follow_children,
 	};
-	int status = sampler_open(&config, &watch->sampler);
+	int status = -1;
 
+	/* First: a port in use is no reason to touch the process. */
+	if (watch->args.prometheus)
+		status = view_server_listen(watch->args.prometheus,
+					    &watch->listen_fd);
+	if (status < 0)
+		status = sampler_open(&config, &watch->sampler);
 	if (status < 0)
 		status = open_views(watch, command);
 	if (status < 0)
@@ -136,12 +152,15 @@ static int watch_it(struct watch *watch, char **command)
 	for (uint32_t i = 0; i < watch->nviews; i++)
 		watch->views[i]->close(watch->views[i]);
 	sampler_close(watch->sampler);
+	if (watch->listen_fd >= 0)
+		(void)close(watch->listen_fd);
 	return status;
 }
 
 int cmd_watch(int argc, char **argv)
 {
-	struct watch watch = { .args = { .interval_ns = NS_PER_S } };
+	struct watch watch = { .args = { .interval_ns = NS_PER_S },
+			       .listen_fd = -1 };
 	struct watch_args *args = &watch.args;
 	const struct option_spec specs[] = {
 		{ "pid", OPTION_COUNT, &args->pid, "PID",
@@ -154,6 +173,8 @@ int cmd_watch(int argc, char **argv)
 		  "and the processes that it forks", 0, 0 },
 		{ "json", OPTION_FLAG, &args->json, NULL,
 		  "an object an interval, one a line", 0, 0 },
+		{ "prometheus", OPTION_TEXT, &args->prometheus, "ADDR:PORT",
+		  "serve metrics, and a live page in a browser", 0, 0 },
 		{ 0 },
 	};
 	const struct options options = {

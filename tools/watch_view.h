@@ -36,8 +36,10 @@ int view_lines_open(const struct watch_info *info, struct view **ret);
 int view_json_open(const struct watch_info *info, struct view **ret);
 /* The terminal view: on a terminal that is large enough. */
 int view_screen_open(const struct watch_info *info, struct view **ret);
-/* @address: where to listen, ADDR:PORT */
+/* Listen at ADDR:PORT, before the process is touched.  Then serve there, which
+ * takes over @listen_fd. */
+int view_server_listen(const char *address, int *ret_fd);
 int view_server_open(const struct watch_info *info, const char *address,
-		     struct view **ret);
+		     int listen_fd, struct view **ret);
 
 #endif

@@ -16,5 +16,6 @@ struct web_piece {
 };
 
 extern const struct web_piece web_report[2];
+extern const struct web_piece web_live[1];
 
 #endif

@@ -263,6 +263,12 @@ class HeatMap {
 		return low;
 	}
 
+	// Has this column begun by then?
+	isThere(index, seconds) {
+		return index < this.columns.length &&
+			this.columns[index].begin <= seconds;
+	}
+
 	placeAt(a) {
 		return this.shown.find(
 			place => a >= place.top && a < place.top + place.height);
@@ -275,7 +281,7 @@ class HeatMap {
 		const first = this.columnAfter(t0);
 		const { cellPages } = this.options;
 
-		if (!place || first >= this.columns.length || t1 < 0)
+		if (!place || !this.isThere(first, t1 + 1e-9) || t1 < 0)
 			return null;
 		const { segment } = place;
 		const low = Math.max(0, (a0 - place.top) / place.scale);
@@ -447,10 +453,14 @@ class HeatMap {
 				last++;
 			// A pixel between two columns is of the one that has
 			// its middle, if columns are wider than pixels.
-			const middle = this.columnAfter((begin + end) / 2);
+			const at = (begin + end) / 2;
+			const middle = this.columnAfter(at);
 			const wide = last - first <= 2;
 			const from = wide ? middle : first;
-			const to = wide ? middle + 1 : last;
+			// Between columns, and before the first, nothing is
+			// known.
+			const to = !this.isThere(from, wide ? at : end) ? from
+				: wide ? middle + 1 : last;
 
 			if (painted !== from + "-" + to)
 				this.paintStrip(strip, pages, from, to, colours);
@@ -584,7 +594,8 @@ class HeatMap {
 		context.strokeStyle = line;
 		context.textAlign = "center";
 		context.textBaseline = "top";
-		for (let t = Math.ceil(t0 / step) * step; t <= t1; t += step) {
+		for (let t = Math.max(0, Math.ceil(t0 / step)) * step; t <= t1;
+		     t += step) {
 			const x = this.x(t);
 
 			context.beginPath();
