@@ -125,7 +125,8 @@ int tide_trace_bytes_room(struct tide_trace_bytes *to, size_t more)
 	size_t max = to->max ? to->max : 4096;
 	uint8_t *bytes;
 
-	if (more <= to->max - to->size)
+	/* Never NULL afterwards: it is counted from. */
+	if (to->bytes && more <= to->max - to->size)
 		return 0;
 	while (max - to->size < more)
 		max *= 2;
