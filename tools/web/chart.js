@@ -59,7 +59,7 @@ class Axis {
 
 		for (let i = Math.ceil(this.low / step - 1e-9);
 		     i * step <= this.high * (1 + 1e-9); i++)
-			found.push(i * step);
+			found.push(i * step + 0); // never minus zero
 		return found;
 	}
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 // format.js - figures as people read them: bytes, pages, times, addresses
+//
+// A figure and its unit stay on one line: the blank between them is one that
+// does not break.
 "use strict";
 
 const PAGE_BYTES = 4096;
@@ -19,28 +22,28 @@ function formatBytes(bytes) {
 		bytes /= 1024;
 		at++;
 	}
-	return formatNumber(bytes) + " " + names[at];
+	return formatNumber(bytes) + "\u00a0" + names[at];
 }
 
 // "512 pages (2 MiB)"
 function formatPages(pages) {
-	return formatNumber(pages) + (pages === 1 ? " page (" : " pages (") +
+	return formatNumber(pages) + (pages === 1 ? "\u00a0page (" : "\u00a0pages (") +
 		formatBytes(pages * PAGE_BYTES) + ")";
 }
 
 // A length of time, from seconds.
 function formatSpan(seconds) {
 	if (seconds === 0)
-		return "0 s";
+		return "0\u00a0s";
 	if (seconds < 1e-3)
-		return formatNumber(seconds * 1e6) + " µs";
+		return formatNumber(seconds * 1e6) + "\u00a0µs";
 	if (seconds < 1)
-		return formatNumber(seconds * 1e3) + " ms";
+		return formatNumber(seconds * 1e3) + "\u00a0ms";
 	if (seconds < 120)
-		return formatNumber(seconds) + " s";
+		return formatNumber(seconds) + "\u00a0s";
 	if (seconds < 7200)
-		return formatNumber(seconds / 60) + " min";
-	return formatNumber(seconds / 3600) + " h";
+		return formatNumber(seconds / 60) + "\u00a0min";
+	return formatNumber(seconds / 3600) + "\u00a0h";
 }
 
 // A moment, seconds after the beginning; @step: how fine it has to be.
@@ -54,7 +57,7 @@ function formatMoment(seconds, step) {
 	const tail = rest.toFixed(fine);
 
 	if (whole < 60)
-		return tail + " s";
+		return tail + "\u00a0s";
 	return (hours ? hours + ":" + String(minutes).padStart(2, "0")
 		: String(minutes)) + ":" +
 		tail.padStart(fine ? fine + 3 : 2, "0");

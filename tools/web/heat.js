@@ -571,7 +571,29 @@ class HeatMap {
 			context.fillText(HeatMap.shorten(
 				context, place.segment.label, left - 14),
 				left - 8, y);
+			if (y1 - y0 > 64 && place.segment.first !== undefined)
+				this.drawAddresses(context, place, y0, y1);
 		}
+	}
+
+	// Where what is seen of a segment begins and ends.
+	drawAddresses(context, { segment, top, scale }, y0, y1) {
+		const { left, top: from, bottom } = this.size;
+		const { a0, a1 } = this.seen();
+		const page = y => Math.round(Math.max(0, Math.min(
+			segment.npages, ((y - from) / (bottom - from) *
+			(a1 - a0) + a0 - top) / scale)));
+
+		if (left < 120)
+			return;
+		context.save();
+		context.globalAlpha = 0.75;
+		context.font = "11px ui-monospace, DejaVu Sans Mono, monospace";
+		context.fillText(formatAddress(segment.first + page(y0)),
+				 left - 8, y0 + 7);
+		context.fillText(formatAddress(segment.first + page(y1)),
+				 left - 8, y1 - 7);
+		context.restore();
 	}
 
 	static shorten(context, text, width) {

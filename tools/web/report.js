@@ -15,8 +15,8 @@ function byId(id) {
 }
 
 function percent(part) {
-	return part > 0 && part < 0.001 ? "under 0.1 %"
-		: formatNumber(Math.round(part * 1000) / 10) + " %";
+	return part > 0 && part < 0.001 ? "under 0.1\u00a0%"
+		: formatNumber(Math.round(part * 1000) / 10) + "\u00a0%";
 }
 
 // A path by its last part.
@@ -40,7 +40,7 @@ function fact(name, figure, more) {
 	const box = element("div");
 	const value = element("dd", figure);
 
-	value.append(element("div", more, "more"));
+	value.append(element("span", more));
 	box.append(element("dt", name), value);
 	return box;
 }
@@ -274,7 +274,8 @@ function showCurve() {
 		event.target.setAttribute("aria-pressed", String(log));
 	});
 	byId("curve-text").textContent = "Distinct pages: one that is written " +
-		"again and again counts once. In " + formatSpan(last.seconds) +
+		"again and again counts once, and one whose mapping is gone " +
+		"at the end of the window does not count. In " + formatSpan(last.seconds) +
 		" they are " + formatBytes(last.mean) + "; the rate of one " +
 		"interval (" + formatSpan(meanInterval) + ") times that time " +
 		"would say " + formatBytes(last.product) + ".";
@@ -333,17 +334,16 @@ function fillCell(cell, column, row) {
 		const pages = column.pages(row);
 
 		cell.append(formatNumber(Math.round(pages)) + " ",
-			    element("small", "pages, " +
-				    formatBytes(pages * PAGE_BYTES)));
+			    element("small", formatBytes(pages * PAGE_BYTES)));
+		cell.className = "two";
 	} else {
 		cell.append(...[column.text(row)].flat());
+		cell.className = column.kind || "";
 	}
-	if (column.kind)
-		cell.className = column.kind;
 }
 
 // columns: { title, pages: row => pages or text: row => text or elements,
-// [kind: of the cell, key: row => what to sort by] }
+// [kind: of the cell, key: row => what to sort by, way: they come sorted] }
 function table(columns, rows) {
 	const made = element("table");
 	const head = element("tr"), body = element("tbody");
@@ -364,6 +364,8 @@ function table(columns, rows) {
 				      column.kind ? "text" : undefined);
 
 		title.scope = "col";
+		if (column.way)
+			title.setAttribute("aria-sort", column.way);
 		if (column.key)
 			makeSorter(title, column, rows, fill);
 		else
@@ -422,7 +424,7 @@ function showButton(map, row) {
 function hottest(row) {
 	if (!row.hottest_npages)
 		return ["–"];
-	return [formatAddress(row.hottest_gfn) + " ", element("small",
+	return [element("code", formatAddress(row.hottest_gfn)), element("small",
 		formatPages(row.hottest_npages) + ", " + formatNumber(
 			row.hottest_written_pages / data.intervals) +
 		" an interval")];
@@ -443,16 +445,16 @@ function showMappings(map) {
 						     row.npages)) },
 		{ title: "Size", pages: row => row.npages,
 		  key: row => row.npages },
-		{ title: "With content at first", pages: row => row.populated_pages,
+		{ title: "Had content", pages: row => row.populated_pages,
 		  key: row => row.populated_pages },
-		{ title: "Written at least once", pages: row => row.distinct_pages,
+		{ title: "Written", pages: row => row.distinct_pages,
 		  key: row => row.distinct_pages },
-		{ title: "Written, sum of intervals",
+		{ title: "Sum of intervals", way: "descending",
 		  pages: row => row.written_pages,
 		  key: row => row.written_pages },
-		{ title: "Most in an interval", pages: row => row.peak_pages,
+		{ title: "Busiest interval", pages: row => row.peak_pages,
 		  key: row => row.peak_pages },
-		{ title: "Hottest", kind: "text", text: hottest,
+		{ title: "Hottest", kind: "two text", text: hottest,
 		  key: row => row.hottest_written_pages /
 			  (row.hottest_npages || 1) },
 		{ title: "Map", text: row => [showButton(map, row)] },
@@ -460,7 +462,10 @@ function showMappings(map) {
 
 	byId("mappings-text").textContent = formatNumber(data.mappings.length +
 		other.count) + " mappings in " + formatSpan(data.trace_ns / NS) +
-		"; an interval is " + formatSpan(meanInterval) + "." +
+		", in pages and bytes; an interval is " +
+		formatSpan(meanInterval) + ". Written: at least once. In the sum " +
+		"a page counts once for each interval that it was written in. " +
+		"Hottest: the cell of the map that was written the most." +
 		(other.count ? " Of these " + formatNumber(other.count) +
 		 " with the least written are not listed: " +
 		 formatPages(other.npages) + ", of which " +
@@ -472,4 +477,5 @@ function showMappings(map) {
 showHead();
 showCurve();
 showRate();
-showMappings(showMap());
+const map = showMap();
+showMappings(map);
