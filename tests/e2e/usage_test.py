@@ -9,7 +9,8 @@ import re
 import command
 
 NEEDS = {"demo": [], "vm": [], "probe": [],
-         "report": ["x"], "watch": ["--pid", "1"], "soak": ["--minutes", "1"],
+         "plan": ["x"], "report": ["x"],
+         "watch": ["--pid", "1"], "soak": ["--minutes", "1"],
          "migrate": ["--control", "x", "--to", "unix:y"]}
 
 
