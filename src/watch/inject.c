@@ -74,7 +74,8 @@ static int fail(struct inject_result *result, int err, const char *why)
 
 /* ---- an instruction ---- */
 
-static uint64_t look_in(pid_t tid, uint64_t start, uint64_t end)
+/* Return: 0; -ESTALE: none is there; a negative errno. */
+static int look_in(pid_t tid, uint64_t start, uint64_t end, uint64_t *ret)
 {
 	static unsigned char bytes[CHUNK];
 
@@ -87,35 +88,42 @@ static uint64_t look_in(pid_t tid, uint64_t start, uint64_t end)
 		struct iovec from = { (void *)(uintptr_t)at, want };
 		ssize_t n = process_vm_readv(tid, &to, 1, &from, 1, 0);
 
+		if (n < 0 && errno != EFAULT)
+			return -errno;
 		for (ssize_t i = 0; i + 1 < n; i++) {
-			if (bytes[i] == 0x0f && bytes[i + 1] == 0x05)
-				return at + (uint64_t)i;
+			if (bytes[i] == 0x0f && bytes[i + 1] == 0x05) {
+				*ret = at + (uint64_t)i;
+				return 0;
+			}
 		}
 	}
-	return 0;
+	return -ESTALE;
 }
 
-uint64_t inject_find_instruction(pid_t tid)
+int inject_find_instruction(pid_t tid, uint64_t *ret)
 {
-	uint64_t at = 0;
+	int err = -ESTALE;
 
 	/* The kernel's own page has one; the libraries if there is none. */
-	for (int pass = 0; pass < 2 && !at; pass++) {
+	for (int pass = 0; pass < 2 && err == -ESTALE; pass++) {
 		struct map_file maps;
 		struct map map;
+		int more = maps_open(&maps, tid);
 
-		if (maps_open(&maps, tid))
-			return 0;
-		while (!at && maps_next(&maps, &map) > 0) {
+		if (more)
+			return more;
+		while (err == -ESTALE && (more = maps_next(&maps, &map)) > 0) {
 			bool vdso = !strcmp(map.name, "[vdso]");
 
 			if (vdso == (pass == 0) && map.executable &&
 			    map.readable && strcmp(map.name, "[vsyscall]") != 0)
-				at = look_in(tid, map.start, map.end);
+				err = look_in(tid, map.start, map.end, ret);
 		}
 		maps_close(&maps);
+		if (more < 0)
+			return more;
 	}
-	return at;
+	return err;
 }
 
 /* ---- the helper ---- */
@@ -532,10 +540,16 @@ static int try_threads(pid_t pid, uint64_t at, struct inject_result *result)
 int inject_userfaultfd(pid_t pid, pid_t live, struct inject_result *ret)
 {
 	uint64_t at;
+	int err;
 
 	memset(ret, 0, sizeof(*ret));
-	at = inject_find_instruction(live);
-	if (!at)
-		return fail(ret, -EPERM, "its memory cannot be read");
+	err = inject_find_instruction(live, &at);
+	if (err == -ESTALE)
+		return fail(ret, err,
+			    "it has no instruction for a system call");
+	if (err == -ESRCH)
+		return fail(ret, err, "it has ended");
+	if (err)
+		return fail(ret, err, "its memory cannot be read");
 	return try_threads(pid, at, ret);
 }

@@ -37,8 +37,9 @@ int64_t inject_call(pid_t tid, uint64_t at, uint64_t nr, uint64_t argument,
 		    int *ret_err);
 
 /* An address in the memory of the thread @tid where the instruction for a
- * system call is; 0: none was found. */
-uint64_t inject_find_instruction(pid_t tid);
+ * system call is.  Return: 0; -ESTALE: there is none, as where a program is
+ * being made; a negative errno. */
+int inject_find_instruction(pid_t tid, uint64_t *ret);
 
 /* Do the seccomp filters of the stopped thread @tid let it make the call @nr by
  * the instruction at @at, with any of @count arguments from @argument on?

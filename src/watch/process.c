@@ -87,8 +87,8 @@ static int attach_space(struct tide_process *process)
 	return err;
 }
 
-/* Return: 0; -ESTALE: it has executed another program meanwhile, and nothing is
- * said; another negative errno, with why. */
+/* Return: 0; -ESTALE: it has executed another program meanwhile; another
+ * negative errno. */
 static int open_process(struct tide_process *process, char *why, size_t size)
 {
 	struct inject_result result;
@@ -122,7 +122,8 @@ static int open_process(struct tide_process *process, char *why, size_t size)
 	process->stats.updates = 0;
 	process->stats.arm_ns = tide_now_ns() - begin_ns;
 	if (ret == -ESTALE)
-		return ret;
+		return say(why, size, "it executes one program after another",
+			   ret);
 	if (ret == -ESRCH)
 		return say(why, size, "it has ended", ret);
 	if (ret < 0)
@@ -178,8 +179,6 @@ int tide_process_attach(pid_t pid, struct tide_process **ret, char *why,
 		close_process(process);
 		if (err != -ESTALE)
 			break;
-		(void)say(why, size, "it executes one program after another",
-			  err);
 	}
 	if (err) {
 		free(process);
