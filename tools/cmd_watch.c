@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* cmd_watch.c - tidemark watch: what a running process writes */
 #include <poll.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -8,6 +9,8 @@
 #include "cmdline.h"
 #include "interrupt.h"
 #include "sample.h"
+#include "screen_output.h"
+#include "screen_term.h"
 #include "tool.h"
 #include "watch_view.h"
 
@@ -26,19 +29,22 @@ struct watch {
 	struct sampler *sampler;
 	struct view *views[VIEWS_MAX];
 	uint32_t nviews;
-	int listen_fd; /* for the server, until it has it; -1: none */
+	int listen_fd;	    /* for the server, until it has it; -1: none */
+	bool screen;	    /* one of them is the terminal's */
+	int command_output; /* what the command writes meanwhile; or -1 */
 };
 
-/* Until the interval is over; those who want to be told are.
+/* Until the interval is over, or @forever; those who want to be told are.
  * Return: -1, or an exit status. */
-static int wait_for_it(struct watch *watch)
+static int wait_for_it(struct watch *watch, bool forever)
 {
 	while (!interrupt_pending()) {
 		struct pollfd fds[VIEWS_MAX + 1] = {
 			{ .fd = interrupt_fd(), .events = POLLIN },
 		};
 		uint64_t now_ns = tool_now_ns();
-		uint64_t due_ns = sampler_due_ns(watch->sampler);
+		uint64_t due_ns =
+			forever ? UINT64_MAX : sampler_due_ns(watch->sampler);
 		struct timespec left;
 
 		if (now_ns >= due_ns)
@@ -75,11 +81,27 @@ static int show(struct watch *watch, const struct sample *sample)
 	return -1;
 }
 
+/* The process has ended; who wants to look at that for longer? */
+static int stay(struct watch *watch)
+{
+	bool stays = false;
+	int status = -1;
+
+	for (uint32_t i = 0; i < watch->nviews; i++) {
+		struct view *view = watch->views[i];
+
+		stays |= view->ended && view->ended(view);
+	}
+	if (stays)
+		status = wait_for_it(watch, true);
+	return status < 0 ? TOOL_OK : status;
+}
+
 static int run(struct watch *watch)
 {
 	while (!sampler_is_over(watch->sampler)) {
 		struct sample sample;
-		int status = wait_for_it(watch);
+		int status = wait_for_it(watch, false);
 		int ret;
 
 		if (status >= 0)
@@ -88,7 +110,7 @@ static int run(struct watch *watch)
 			break;
 		ret = sampler_look(watch->sampler, &sample);
 		if (ret <= 0)
-			return ret ? TOOL_HOST : TOOL_OK;
+			return ret ? TOOL_HOST : stay(watch);
 		status = show(watch, &sample);
 		if (status >= 0)
 			return status;
@@ -102,7 +124,7 @@ static int open_views(struct watch *watch, char **command)
 	struct watch_info info = {
 		.sampler = watch->sampler,
 		.command = command,
-		.command_output = -1,
+		.command_output = watch->command_output,
 		.interval_ns = watch->args.interval_ns,
 		.window = WINDOW,
 		.first = &first,
@@ -111,8 +133,12 @@ static int open_views(struct watch *watch, char **command)
 
 	if (status >= 0)
 		return status;
-	status = watch->args.json ? view_json_open(&info, &watch->views[0])
-				  : view_lines_open(&info, &watch->views[0]);
+	if (watch->screen)
+		status = view_screen_open(&info, &watch->views[0]);
+	else if (watch->args.json)
+		status = view_json_open(&info, &watch->views[0]);
+	else
+		status = view_lines_open(&info, &watch->views[0]);
 	if (status >= 0)
 		return status;
 	watch->nviews++;
@@ -126,12 +152,28 @@ static int open_views(struct watch *watch, char **command)
 	return status;
 }
 
+/* On a terminal, unless it asks for something else.
+ * Return: -1, or an exit status. */
+static int prepare_screen(struct watch *watch, char **command)
+{
+	int status;
+
+	watch->screen = !watch->args.json && isatty(STDOUT_FILENO);
+	if (!watch->screen)
+		return -1;
+	status = term_check();
+	if (status >= 0 || !command)
+		return status;
+	watch->command_output = output_open();
+	return watch->command_output < 0 ? TOOL_HOST : -1;
+}
+
 static int watch_it(struct watch *watch, char **command)
 {
 	const struct sampler_config config = {
 		.pid = (pid_t)watch->args.pid,
 		.command = command,
-		.command_output = -1,
+		.command_output = watch->command_output,
 		.interval_ns = watch->args.interval_ns,
 		.time_ns = watch->args.time_ns,
 		.window = WINDOW,
@@ -154,13 +196,18 @@ static int watch_it(struct watch *watch, char **command)
 	sampler_close(watch->sampler);
 	if (watch->listen_fd >= 0)
 		(void)close(watch->listen_fd);
+	/* With its last words. */
+	output_print(watch->command_output);
 	return status;
 }
 
 int cmd_watch(int argc, char **argv)
 {
-	struct watch watch = { .args = { .interval_ns = NS_PER_S },
-			       .listen_fd = -1 };
+	struct watch watch = {
+		.args = { .interval_ns = NS_PER_S },
+		.listen_fd = -1,
+		.command_output = -1,
+	};
 	struct watch_args *args = &watch.args;
 	const struct option_spec specs[] = {
 		{ "pid", OPTION_COUNT, &args->pid, "PID",
@@ -185,6 +232,7 @@ int cmd_watch(int argc, char **argv)
 		.letters = "p",
 		.operands_max = UINT16_MAX,
 	};
+	char **command;
 	int first;
 	int status = options_parse(&options, argc, argv, &first);
 
@@ -192,8 +240,11 @@ int cmd_watch(int argc, char **argv)
 		return status;
 	if (!args->pid == (first == argc))
 		return tool_error("which process? -p PID, or -- COMMAND");
-	status = interrupt_start();
+	command = first < argc ? argv + first : NULL;
+	status = prepare_screen(&watch, command);
 	if (status < 0)
-		status = watch_it(&watch, first < argc ? argv + first : NULL);
+		status = interrupt_start();
+	if (status < 0)
+		status = watch_it(&watch, command);
 	return status;
 }

@@ -13,10 +13,11 @@
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int shut_fd = -1;  /* under lock */
-static int interrupted;	  /* under lock */
-static int event_fd = -1; /* constant after start */
-static sigset_t taken;	  /* constant after start */
+static int shut_fd = -1;       /* under lock */
+static int interrupted;	       /* under lock */
+static void (*restores)(void); /* under lock */
+static int event_fd = -1;      /* constant after start */
+static sigset_t taken;	       /* constant after start */
 
 static void *wait_for_signals(void *unused)
 {
@@ -33,9 +34,12 @@ static void *wait_for_signals(void *unused)
 	pthread_mutex_unlock(&lock);
 	(void)eventfd_write(event_fd, 1); /* full is readable, too */
 
-	if (sigwait(&taken, &number) == 0)
-		_exit(128 + number);
-	return NULL;
+	if (sigwait(&taken, &number) != 0)
+		return NULL;
+	pthread_mutex_lock(&lock);
+	if (restores)
+		restores();
+	_exit(128 + number);
 }
 
 int interrupt_start(void)
@@ -80,6 +84,13 @@ void interrupt_shuts(int fd)
 	shut_fd = fd;
 	if (interrupted && fd >= 0)
 		(void)shutdown(fd, SHUT_RDWR);
+	pthread_mutex_unlock(&lock);
+}
+
+void interrupt_restores(void (*restore)(void))
+{
+	pthread_mutex_lock(&lock);
+	restores = restore;
 	pthread_mutex_unlock(&lock);
 }
 

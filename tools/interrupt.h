@@ -20,6 +20,10 @@ int interrupt_pending(void);
  * wakes.  -1: none. */
 void interrupt_shuts(int fd);
 
+/* What the second one calls before it kills, from a thread of its own; what it
+ * does a signal handler may do.  NULL: nothing. */
+void interrupt_restores(void (*restore)(void));
+
 /* In a child that is about to exec: signals as they were. */
 void interrupt_child(void);
 

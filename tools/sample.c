@@ -250,6 +250,12 @@ int sampler_look(struct sampler *sampler, struct sample *ret)
 	return 1;
 }
 
+void sampler_set_interval(struct sampler *sampler, uint64_t interval_ns)
+{
+	sampler->config.interval_ns = interval_ns;
+	sampler->due_ns = sampler->last_ns + interval_ns;
+}
+
 uint64_t sampler_due_ns(const struct sampler *sampler)
 {
 	return sampler->due_ns;

@@ -61,7 +61,8 @@ struct sample {
 struct sampler_config {
 	pid_t pid;	    /* or */
 	char **command;	    /* with its arguments; NULL: none */
-	int command_output; /* its stdout and stderr; -1: as ours */
+	int command_output; /* its stdout and stderr, and its stdin is
+			     * empty; -1: all as ours */
 	uint64_t interval_ns;
 	uint64_t time_ns; /* how long; 0: until it ends */
 	uint32_t window;  /* intervals; 0: no windows */
@@ -77,6 +78,9 @@ int sampler_open(const struct sampler_config *config, struct sampler **ret);
 /* The rows as they were found first, before any interval: what a recording
  * begins with.  As in a sample; no runs.  Return: -1, or an exit status. */
 int sampler_first(struct sampler *sampler, struct sample *ret);
+
+/* From the interval that has begun on. */
+void sampler_set_interval(struct sampler *sampler, uint64_t interval_ns);
 
 /* When the next interval ends, as tool_now_ns() tells the time. */
 uint64_t sampler_due_ns(const struct sampler *sampler);

@@ -19,14 +19,19 @@
 
 static void become(char **command, int output, int done)
 {
+	int said = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	char failed = 0;
 
 	interrupt_child();
 	if (output >= 0) {
+		int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+		(void)dup2(nothing, STDIN_FILENO);
 		(void)dup2(output, STDOUT_FILENO);
 		(void)dup2(output, STDERR_FILENO);
 	}
 	execvp(command[0], command);
+	(void)dup2(said, STDERR_FILENO);
 	tool_error("%s: %s", command[0], strerror(errno));
 	(void)!write(done, &failed, 1);
 	_exit(127);

@@ -5,7 +5,8 @@
 
 #include <sys/types.h>
 
-/* @output: its stdout and stderr; -1: as ours.  Returns when it has its own
+/* @output: its stdout and stderr, and then it has nothing to read; -1: all as
+ * ours.  Returns when it has its own
  * memory.  Return: -1 with *ret filled, or an exit status. */
 int spawn_start(char **command, int output, pid_t *ret);
 

@@ -8,6 +8,7 @@
 #define WATCH_VIEW_H
 
 #include <poll.h>
+#include <stdbool.h>
 
 #include "sample.h"
 
@@ -26,6 +27,9 @@ struct view {
 	/* poll.fd is ready; called after each show, too.  May be NULL.
 	 * Return: -1, or an exit status. */
 	int (*ready)(struct view *view);
+	/* The process has ended.  Return: true to stay until ready() says that
+	 * it is enough.  May be NULL: no. */
+	bool (*ended)(struct view *view);
 	/* The terminal, too, is as it was. */
 	void (*close)(struct view *view);
 	struct pollfd poll; /* fd -1: none */
@@ -34,7 +38,7 @@ struct view {
 /* Return: -1 with *ret filled, or an exit status, and why has been said. */
 int view_lines_open(const struct watch_info *info, struct view **ret);
 int view_json_open(const struct watch_info *info, struct view **ret);
-/* The terminal view: on a terminal that is large enough. */
+/* The terminal view: after term_check(), see screen_term.h. */
 int view_screen_open(const struct watch_info *info, struct view **ret);
 /* Listen at ADDR:PORT, before the process is touched.  Then serve there, which
  * takes over @listen_fd. */
