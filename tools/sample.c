@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -355,6 +356,11 @@ void sampler_close(struct sampler *sampler)
 {
 	if (!sampler)
 		return;
+	/* What the command has left behind would be nobody's. */
+	for (uint32_t i = 0; sampler->child > 0 && i < sampler->ntargets; i++) {
+		if (sampler->targets[i]->pid != sampler->child)
+			(void)kill(sampler->targets[i]->pid, SIGTERM);
+	}
 	while (sampler->ntargets)
 		drop_target(sampler, sampler->ntargets - 1);
 	free((void *)sampler->targets);

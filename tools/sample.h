@@ -100,7 +100,8 @@ struct tide_process *sampler_process(struct sampler *sampler, pid_t pid);
 /* The one that was asked for, or the command. */
 pid_t sampler_pid(const struct sampler *sampler);
 
-/* Let go, and end the command if it was started here.  NULL is fine. */
+/* Let go, and end the command if it was started here, with the children that
+ * were followed.  NULL is fine. */
 void sampler_close(struct sampler *sampler);
 
 #endif

@@ -35,7 +35,6 @@ while True:
 FAMILY = """
 import mmap, os, time
 memory = mmap.mmap(-1, 1024 * 4096, mmap.MAP_PRIVATE)
-print("ready", flush=True)
 time.sleep(1)
 new = mmap.mmap(-1, 65536 * 4096, mmap.MAP_PRIVATE)
 for page in range(30):
@@ -137,6 +136,13 @@ def test_family():
              for one in last for mapping in one["mappings"]
              if mapping["end"] - mapping["start"] == 1024 * 4096}
     assert {pages for _, pages in found} & {60, 70} == {60, 70}, found
+    for _ in range(100):  # the child has been asked to end
+        if subprocess.run(["pgrep", "-f", r"range.100, 170\)"],
+                          capture_output=True, check=False).returncode == 1:
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("the child is left behind")
     new = [mapping["dirty_pages"] for one in seen
            for mapping in one["mappings"]
            if mapping["end"] - mapping["start"] == 65536 * 4096]
