@@ -48,9 +48,10 @@ class Browser:
             command.append("--no-sandbox")
         try:
             self.process = subprocess.Popen(
-                # It reads from descriptor 3 and writes to 4.
-                ["sh", "-c", f'exec 3<&{theirs_in} 4>&{theirs_out} "$@"',
-                 "sh", *command],
+                # It reads from descriptor 3 and writes to 4.  (Any sh knows
+                # descriptors of one digit only.)
+                ["bash", "-c", f'exec {{i}}<&{theirs_in} {{o}}>&{theirs_out}'
+                 ' 3<&$i 4>&$o "$@"', "bash", *command],
                 pass_fds=(theirs_in, theirs_out), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL)
