@@ -432,4 +432,6 @@ class LivePage {
 	}
 }
 
-new LivePage().run();
+const page = new LivePage();
+
+page.run();
