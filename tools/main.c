@@ -19,6 +19,8 @@ static const struct command commands[] = {
 	  cmd_probe },
 	{ "soak", "look for lost pages until the time is up", cmd_soak },
 	{ "watch", "see what a running process writes", cmd_watch },
+	{ "record", "write down which pages a process writes, and when",
+	  cmd_record },
 	{ "plan", "would pre-copy of a process converge?", cmd_plan },
 	{ "report", "draw what a trace holds, as one HTML file", cmd_report },
 	{ "bench", "measure", cmd_bench },

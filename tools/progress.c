@@ -34,14 +34,19 @@ void progress_draw(struct progress *progress, const char *what, uint64_t done,
 	if (!progress->on || now - progress->last_ns < REDRAW_NS)
 		return;
 	progress->last_ns = now;
+	if (!all) {
+		fprintf(stderr, "\r%-9.9s %-68.68s", what, text);
+		fflush(stderr);
+		return;
+	}
 	if (done > all)
 		done = all;
-	filled = all ? (unsigned int)(done * BAR_WIDTH / all) : 0;
+	filled = (unsigned int)(done * BAR_WIDTH / all);
 	memset(bar, '.', BAR_WIDTH);
 	memset(bar, '#', filled);
 	bar[BAR_WIDTH] = '\0';
 	fprintf(stderr, "\r%-9.9s [%s] %3u%% %-36.36s", what, bar,
-		all ? (unsigned int)(done * 100 / all) : 0, text);
+		(unsigned int)(done * 100 / all), text);
 	fflush(stderr);
 }
 

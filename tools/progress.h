@@ -13,7 +13,8 @@ struct progress {
 /* @quiet: never show anything */
 void progress_init(struct progress *progress, int quiet);
 
-/* Draw "what [####....] 45% text", at most ten times a second. */
+/* Draw "what [####....] 45% text", at most ten times a second; without a bar
+ * if @all is 0: nobody knows. */
 void progress_draw(struct progress *progress, const char *what, uint64_t done,
 		   uint64_t all, const char *text);
 

@@ -16,8 +16,9 @@
 
 #define CHUNK_PAGES 32768u
 #define NS_PER_S 1000000000ull
-/* Of so many pages of a mapping it is looked at whether they are zeros. */
-#define ZERO_LOOKS 128u
+/* Of so many pages of a mapping it is looked at whether they are zeros:
+ * tidemark-record(1) says what that is worth. */
+#define ZERO_LOOKS 1024u
 
 struct recording {
 	struct sampler *sampler;
@@ -32,7 +33,11 @@ struct recording {
 
 static int failed(int err)
 {
-	return tool_error("the trace: %s", strerror(-err));
+	return tool_error("the trace: %s",
+			  err == -E2BIG ? "too many mappings, or an interval "
+					  "with too many runs: a shorter one "
+					  "has fewer"
+					: strerror(-err));
 }
 
 /* ---- what a mapping has ---- */
@@ -94,8 +99,9 @@ static int take_content(struct recording *recording,
 	if (found <= 0)
 		return (int)found;
 	to->populated_pages = (uint64_t)found;
-	found = walk(process, &row->mapping, 1 + (uint64_t)found / ZERO_LOOKS,
-		     &looks, &zeros);
+	found = walk(process, &row->mapping,
+		     ((uint64_t)found + ZERO_LOOKS - 1) / ZERO_LOOKS, &looks,
+		     &zeros);
 	if (found > 0 && looks)
 		to->zero_pages = to->populated_pages * zeros / looks;
 	return 0;

@@ -29,6 +29,7 @@ int cmd_migrate(int argc, char **argv);
 int cmd_probe(int argc, char **argv);
 int cmd_soak(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
+int cmd_record(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_bench(int argc, char **argv); /* lives in bench/ */

@@ -51,8 +51,8 @@ struct tide_trace_runs {
 	size_t count, max;
 };
 
-/** tide_trace_bytes_room() - for @more bytes, which may be none; there are bytes
- * afterwards.  Return: 0; -ENOMEM. */
+/** tide_trace_bytes_room() - for @more bytes, which may be none; there are
+ * bytes afterwards.  Return: 0; -ENOMEM. */
 int tide_trace_bytes_room(struct tide_trace_bytes *to, size_t more);
 
 /* The front and the info after it.  Return: their size. */

@@ -319,8 +319,8 @@ static void frames_must_be_what_they_say(void **state)
 	assert_int_equal(event.interval.nruns, 184);
 	trace_script_free(&script);
 
-	/* Of 63 bytes, with another prefix, cut short, two of them, and one with
-	 * something after it that zstd would skip. */
+	/* Of 63 bytes, with another prefix, cut short, two of them, and one
+	 * with something after it that zstd would skip. */
 	for (int i = 0; i < 5; i++) {
 		static const uint8_t skipped[8] = { 0x50, 0x2a, 0x4d, 0x18 };
 		uint8_t frames[600];
