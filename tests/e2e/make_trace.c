@@ -8,6 +8,7 @@
  *   mapping ID PID GFN NPAGES POPULATED ZERO SHARED NAME
  *   gone ID
  *   run MAPPING FIRST NPAGES                   of the interval that comes
+ *   comb MAPPING FIRST STRIDE COUNT            so many runs of a page
  *   interval BEGIN_NS END_NS HARVEST_NS HELD_NS
  *   end                                        without it, it is cut short
  */
@@ -80,6 +81,24 @@ static int put_run(const char *rest)
 	return 0;
 }
 
+static int put_comb(const char *rest)
+{
+	uint64_t first, stride, count;
+	uint32_t mapping;
+
+	if (sscanf(rest, "%" SCNu32 "%" SCNu64 "%" SCNu64 "%" SCNu64, &mapping,
+		   &first, &stride, &count) != 4 ||
+	    count > RUNS_MAX - nruns)
+		return -1;
+	for (uint64_t i = 0; i < count; i++)
+		runs[nruns++] = (struct tide_trace_run){
+			.mapping = mapping,
+			.first_page = first + i * stride,
+			.npages = 1,
+		};
+	return 0;
+}
+
 static int put_interval(const char *rest)
 {
 	struct tide_trace_interval interval = { .runs = runs, .nruns = nruns };
@@ -109,6 +128,8 @@ static int put_line(const char *line)
 					  (uint32_t)strtoul(rest, NULL, 10));
 	} else if (rest && strncmp(line, "run ", 4) == 0) {
 		err = put_run(rest);
+	} else if (rest && strncmp(line, "comb ", 5) == 0) {
+		err = put_comb(rest);
 	} else if (rest && strncmp(line, "interval ", 9) == 0) {
 		err = put_interval(rest);
 	}

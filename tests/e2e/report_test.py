@@ -384,6 +384,9 @@ def test_pixels():
             page, (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75),
             (0.49, 0.49), (0.51, 0.51))
         assert hot == edge_hot and cold == edge_cold == colder == later
+        none = page.run("getComputedStyle(map.canvas)"
+                        ".getPropertyValue('--heat-none')").strip()
+        assert cold == none[1:] + "ff", (cold, none)
         dark = look.get("dark", False)
         assert (lightness(hot) > 150 > 80 > lightness(cold)) if dark else \
             (lightness(hot) < 80 < 200 < lightness(cold)), (hot, cold, look)
@@ -688,6 +691,32 @@ def test_large_page():
     assert page.complaints() == [] and view(page)["t1"] < 9000
 
 
+def test_coarser():
+    """Fails when pages of a map that is too fine get lost, or are elsewhere
+    afterwards."""
+    trace = Trace()
+    small = trace.mapping(0x1000, 7)
+    mapping = trace.mapping(0x100000, 32769)
+    for _ in range(400):
+        trace.lines.append(f"comb {mapping} 1 2 4096")
+        trace.step((mapping, 32768, 1))
+        trace.lines.append(f"run {small} 6 1")
+        trace.step()
+    page, figures = opened(trace)
+    assert figures["cell_pages"] == 2, figures["cell_pages"]
+    runs = page.run("""(() => {
+        const found = {};
+        for (const { runs } of map.columns)
+            for (let i = 0; i < runs.length; i += 4) {
+                const key = Array.from(runs.slice(i, i + 3)).join(" ");
+                found[key] = (found[key] || 0) + runs[i + 3];
+            }
+        return found;
+    })()""")
+    assert runs == {"0 6 1": 400, "1 0 8192": 400 * 4096,
+                    "1 32768 1": 400}, runs
+
+
 CLAIMS = [
     ("figures are those of the trace", test_figures),
     ("a heap that has grown is one mapping", test_grown),
@@ -712,6 +741,7 @@ DRAWN = [
     ("hostile names are text", test_hostile),
     ("foreign scripts do not run", test_guarded),
     ("a narrow window does not overflow", test_narrow),
+    ("a map that is too fine becomes coarser", test_coarser),
     ("hours of 100 GiB are some megabytes that open", test_large_page),
 ]
 

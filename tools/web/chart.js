@@ -4,12 +4,14 @@
 //   const chart = new LineChart(box, {label, x, y, log, series});
 //   chart.update({log: false});
 //
-// x and y: { title, format(value), time: its steps are those of a clock,
-// bytes: those of bytes }.  series: [{ name, kind: "line", "other" or "band",
+// x and y: { title, format(value, exactly), time: its steps are those of a
+// clock, bytes: those of bytes }.  series: [{ name, kind: "line", "other" or "band",
 // points: [[x, y], or for a band [x, low, high]], loose: it may leave the chart
 // at the top }].  A logarithmic axis leaves out what is not positive.
 "use strict";
 
+// What a logarithmic axis of time says, in seconds.
+const LOG_CLOCK = [1e-3, 1e-2, 0.1, 1, 10, 60, 600, 3600, 36000, 360000];
 const SVG = "http://www.w3.org/2000/svg";
 
 function svg(tag, attributes, text) {
@@ -65,6 +67,9 @@ class Axis {
 
 	// Powers, and in a small range what is between them.
 	logTicks(count) {
+		if (this.kind.time && this.high > 100)
+			return LOG_CLOCK.filter(value => value >= this.low *
+				(1 - 1e-9) && value <= this.high);
 		const base = this.kind.bytes ? 2 : 10;
 		const between = this.kind.bytes ? [1] : [1, 2, 5];
 		const log = value => Math.log(value) / Math.log(base);

@@ -131,7 +131,7 @@ class HeatMap {
 	}
 
 	append(column) {
-		const runs = Float64Array.from(column.runs);
+		const runs = new Float64Array(column.runs);
 
 		for (let i = 0; i < runs.length; i += 4)
 			runs[i] = this.slot(runs[i]);
@@ -572,12 +572,13 @@ class HeatMap {
 				context, place.segment.label, left - 14),
 				left - 8, y);
 			if (y1 - y0 > 64 && place.segment.first !== undefined)
-				this.drawAddresses(context, place, y0, y1);
+				this.drawAddresses(context, place, y0, y1,
+						   taken);
 		}
 	}
 
 	// Where what is seen of a segment begins and ends.
-	drawAddresses(context, { segment, top, scale }, y0, y1) {
+	drawAddresses(context, { segment, top, scale }, y0, y1, taken) {
 		const { left, top: from, bottom } = this.size;
 		const { a0, a1 } = this.seen();
 		const page = y => Math.round(Math.max(0, Math.min(
@@ -589,10 +590,11 @@ class HeatMap {
 		context.save();
 		context.globalAlpha = 0.75;
 		context.font = "11px ui-monospace, DejaVu Sans Mono, monospace";
-		context.fillText(formatAddress(segment.first + page(y0)),
-				 left - 8, y0 + 7);
-		context.fillText(formatAddress(segment.first + page(y1)),
-				 left - 8, y1 - 7);
+		for (const [edge, y] of [[y0, y0 + 7], [y1, y1 - 7]]) {
+			context.fillText(formatAddress(
+				segment.first + page(edge)), left - 8, y);
+			taken.push(y);
+		}
 		context.restore();
 	}
 

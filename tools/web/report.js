@@ -253,7 +253,8 @@ function showCurve() {
 		label: "Dirty curve: memory written against the length of a " +
 			"window of time; the numbers are in the table below",
 		log: true,
-		x: { title: "length of the window", format: formatSpan },
+		x: { title: "length of the window", time: true,
+		     format: formatSpan },
 		y: bytesAxis(false),
 		series: [
 			{ name: "written, 10th to 90th percentile of the windows",
