@@ -118,6 +118,20 @@ static int run(struct watch *watch)
 	return TOOL_OK;
 }
 
+/* The server before the screen: it says where it is. */
+static int open_server(struct watch *watch, const struct watch_info *info)
+{
+	int fd = watch->listen_fd;
+	int status;
+
+	watch->listen_fd = -1;
+	status = view_server_open(info, watch->args.prometheus, fd,
+				  &watch->views[watch->nviews]);
+	if (status < 0)
+		watch->nviews++;
+	return status;
+}
+
 static int open_views(struct watch *watch, char **command)
 {
 	struct sample first;
@@ -129,24 +143,20 @@ static int open_views(struct watch *watch, char **command)
 		.window = WINDOW,
 		.first = &first,
 	};
+	struct view **view;
 	int status = sampler_first(watch->sampler, &first);
 
+	if (status < 0 && watch->listen_fd >= 0)
+		status = open_server(watch, &info);
 	if (status >= 0)
 		return status;
+	view = &watch->views[watch->nviews];
 	if (watch->screen)
-		status = view_screen_open(&info, &watch->views[0]);
+		status = view_screen_open(&info, view);
 	else if (watch->args.json)
-		status = view_json_open(&info, &watch->views[0]);
+		status = view_json_open(&info, view);
 	else
-		status = view_lines_open(&info, &watch->views[0]);
-	if (status >= 0)
-		return status;
-	watch->nviews++;
-	if (watch->listen_fd < 0)
-		return -1;
-	status = view_server_open(&info, watch->args.prometheus,
-				  watch->listen_fd, &watch->views[1]);
-	watch->listen_fd = -1;
+		status = view_lines_open(&info, view);
 	if (status < 0)
 		watch->nviews++;
 	return status;

@@ -93,7 +93,11 @@ static void take_rows(struct seen *seen, const struct sample *sample)
 void seen_init(struct seen *seen, pid_t pid, uint64_t interval_ns,
 	       const struct sample *first)
 {
-	*seen = (struct seen){ .pid = pid, .interval_ns = interval_ns };
+	*seen = (struct seen){
+		.up = true,
+		.pid = pid,
+		.interval_ns = interval_ns,
+	};
 	read_name(seen);
 	take_rows(seen, first);
 }
@@ -146,7 +150,9 @@ static void add_seconds(struct text *text, const char *name, const char *type,
 
 static void add_about(const struct seen *seen, struct text *text)
 {
-	add_metric(text, "up", "gauge", "1: the process is being watched.", 1);
+	add_metric(text, "up", "gauge",
+		   "1: the process is being watched; 0: it has ended.",
+		   seen->up);
 	describe(text, "build_info", "gauge",
 		 "1, with the version of tidemark.");
 	text_add(text, "tidemark_build_info{version=");

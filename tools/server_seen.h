@@ -7,12 +7,15 @@
 #ifndef SERVER_SEEN_H
 #define SERVER_SEEN_H
 
+#include <stdbool.h>
+
 #include "sample.h"
 #include "server_text.h"
 
 #define SEEN_MAPPINGS 50u
 
 struct seen {
+	bool up; /* it has not ended */
 	pid_t pid;
 	char name[32];
 	uint64_t interval_ns; /* that was asked for */

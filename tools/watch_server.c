@@ -34,14 +34,13 @@
 
 struct server {
 	struct view view; /* the first, for server_of() */
-	struct sampler *sampler;
 	struct seen seen;
 	struct history *history;
 	struct http *http;
 	uint64_t instance; /* tells a page that it is another server now */
 	const char *over;  /* why; NULL: it goes on */
 	uint64_t asked_ns; /* for data, the last time */
-	unsigned int goodbyes;
+	unsigned int pages_to_tell, goodbyes; /* that it is over */
 	struct http_page pages[4];
 	char name[NAME_SIZE];
 };
@@ -111,26 +110,44 @@ static int ready(struct view *view)
 	return -1;
 }
 
+/* Those who wait are answered by the next http_run(). */
+static void tell_pages(struct server *server, const char *why)
+{
+	uint64_t now_ns = tool_now_ns();
+
+	server->over = why;
+	server->pages_to_tell = http_waiting(server->http);
+	/* Between an answer and the next question? */
+	if (!server->pages_to_tell && server->asked_ns &&
+	    now_ns - server->asked_ns < PAGE_NS)
+		server->pages_to_tell = 1;
+	http_wake(server->http);
+}
+
+static bool ended(struct view *view)
+{
+	struct server *server = server_of(view);
+
+	server->seen.up = false;
+	tell_pages(server, "the process has ended");
+	http_run(server->http);
+	return false; /* though a screen may stay */
+}
+
 /* A page that nobody tells would say that it has lost us. */
 static void say_goodbye(struct server *server)
 {
 	uint64_t now_ns = tool_now_ns();
 	uint64_t end_ns = now_ns + GOODBYE_NS;
-	unsigned int pages = http_waiting(server->http);
 
-	server->over = sampler_process(server->sampler, server->seen.pid)
-			       ? "watching has been stopped"
-			       : "the process has ended";
-	if (!pages && server->asked_ns && now_ns - server->asked_ns < PAGE_NS)
-		pages = 1;
-	if (!pages)
+	if (!server->over)
+		tell_pages(server, "watching has been stopped");
+	if (!server->pages_to_tell)
 		return;
-	http_wake(server->http);
 	for (; now_ns < end_ns; now_ns = tool_now_ns()) {
 		http_run(server->http);
-		if (server->goodbyes >= pages &&
-		    end_ns > now_ns + LAST_BYTES_NS) {
-			pages = UINT32_MAX;
+		if (server->goodbyes >= server->pages_to_tell) {
+			server->pages_to_tell = UINT32_MAX;
 			end_ns = now_ns + LAST_BYTES_NS;
 		}
 		(void)poll(&server->view.poll, 1, 5);
@@ -218,7 +235,6 @@ static int open_server(struct server *server, const struct watch_info *info,
 
 	memcpy(server->pages, pages, sizeof(pages));
 	take_name(server, address);
-	server->sampler = info->sampler;
 	server->instance = tool_now_ns();
 	seen_init(&server->seen, sampler_pid(info->sampler), info->interval_ns,
 		  info->first);
@@ -252,6 +268,7 @@ int view_server_open(const struct watch_info *info, const char *address,
 	server->view = (struct view){
 		.show = show,
 		.ready = ready,
+		.ended = ended,
 		.close = close_view,
 		.poll = { .fd = http_fd(server->http), .events = POLLIN },
 	};
