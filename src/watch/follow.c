@@ -301,17 +301,14 @@ static int look_for_gaps(struct update *update)
 
 /* ---- new slots ---- */
 
-/* The first @count of what is fresh are slots now: among the others. */
-static int merge_fresh(struct update *update, size_t count)
+/* The first @count of what is fresh are slots now: among the others, where
+ * there is room for them. */
+static void merge_fresh(struct update *update, size_t count)
 {
 	struct tide_process *process = update->process;
+	struct tracked *tracked = process->tracked;
 	size_t old = process->count, to = old + count;
-	struct tracked *tracked =
-		realloc(process->tracked, to * sizeof(*tracked));
 
-	if (!tracked)
-		return -ENOMEM;
-	process->tracked = tracked;
 	process->count = (uint32_t)to;
 	while (count) {
 		const struct tide_mapping *mapping = &update->fresh[count - 1];
@@ -323,7 +320,18 @@ static int merge_fresh(struct update *update, size_t count)
 		tracked[--to] = (struct tracked){ .mapping = *mapping };
 		count--;
 	}
-	return 0;
+}
+
+static bool make_room(struct update *update)
+{
+	struct tide_process *process = update->process;
+	struct tracked *tracked = realloc(
+		process->tracked,
+		(process->count + update->fresh_count) * sizeof(*tracked));
+
+	if (tracked)
+		process->tracked = tracked;
+	return tracked != NULL;
 }
 
 static void describe(const struct update *update,
@@ -343,14 +351,12 @@ static void describe(const struct update *update,
 	}
 }
 
-/* Keeps what has become a slot, at the front.  Return: how many have; -ENOMEM,
- * -ESRCH. */
+/* Keeps what has become a slot.  Return: how many have. */
 static int64_t sift(struct update *update,
 		    const struct tide_slot_config *configs, const int *errs)
 {
 	struct tide_process *process = update->process;
 	size_t kept = 0;
-	int err = 0;
 
 	for (size_t i = 0; i < update->fresh_count; i++) {
 		struct tide_mapping *mapping = &update->fresh[i];
@@ -367,9 +373,8 @@ static int64_t sift(struct update *update,
 					    : TIDE_LEFT_REFUSED,
 			  mapping->end - mapping->start);
 	}
-	if (kept)
-		err = merge_fresh(update, kept);
-	return err ? err : (int64_t)kept;
+	merge_fresh(update, kept);
+	return (int64_t)kept;
 }
 
 /* Return: how many have come. */
@@ -385,7 +390,7 @@ static int add_slots(struct update *update)
 	configs = calloc(count, sizeof(*configs));
 	errs = calloc(count, sizeof(*errs));
 	ret = -ENOMEM;
-	if (configs && errs) {
+	if (configs && errs && make_room(update)) {
 		describe(update, configs);
 		ret = tide_slots_add(update->process->space, configs,
 				     (uint32_t)count, errs);

@@ -331,6 +331,16 @@ static int fetch(pid_t tid, uint64_t at, struct inject_result *result)
 	return fd;
 }
 
+/* If our end lets it go instead, the step that it stopped after becomes a
+ * signal of its own. */
+static void let_go(pid_t tid)
+{
+	for (uint32_t i = 0; i < INSIST; i++) {
+		if (!ptrace(PTRACE_DETACH, tid, 0, 0) || errno == ESRCH)
+			break;
+	}
+}
+
 static int help(pid_t tid, uint64_t at, struct inject_result *result)
 {
 	uint64_t begin_ns;
@@ -343,7 +353,7 @@ static int help(pid_t tid, uint64_t at, struct inject_result *result)
 		return err; /* our end lets it go */
 	begin_ns = tide_now_ns();
 	fd = fetch(tid, at, result);
-	(void)ptrace(PTRACE_DETACH, tid, 0, 0);
+	let_go(tid);
 	result->stopped_ns = tide_now_ns() - begin_ns;
 	return fd;
 }
@@ -471,45 +481,60 @@ static int run_helper(pid_t tid, uint64_t at, struct inject_result *result)
 	return ret == -ENODATA ? -ETIMEDOUT : ret;
 }
 
-static bool is_worth_trying(pid_t pid, pid_t tid, const char *not_in)
+/* As in its stat; 0: it is not there any more; '?': it cannot be read. */
+static char state_of(pid_t pid, pid_t tid)
 {
 	char path[64], text[256];
 	const char *state;
-	ssize_t n;
-	int fd;
+	ssize_t n = -1;
+	int fd, err = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid,
 		 (int)tid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		n = read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		err = errno;
 	if (fd >= 0)
 		close(fd);
+	if (err == ENOENT || err == ESRCH)
+		return 0;
 	if (n < 0)
-		return false;
+		return '?';
 	text[n] = '\0';
 	state = strrchr(text, ')');
-	return state && state[1] && !strchr(not_in, state[2]);
+	return (char)(state && state[1] ? state[2] : '?');
 }
 
-/* Thread after thread, until one can be stopped. */
-static int try_each(pid_t pid, uint64_t at, const char *not_in,
-		    uint64_t deadline_ns, struct inject_result *result)
+/* Thread after thread, until one can be stopped; those that sleep deeply too?
+ */
+static int try_each(pid_t pid, uint64_t at, bool deep, uint64_t deadline_ns,
+		    struct inject_result *result)
 {
 	const struct dirent *entry;
 	char path[64];
-	int ret = fail(result, -ETIMEDOUT, "no thread of it can be stopped");
+	int ret = fail(result, -ESRCH, "it has ended");
 	DIR *tasks;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	tasks = opendir(path);
+	if (!tasks && errno == ENOENT)
+		return ret;
 	if (!tasks)
-		return fail(result, -ESRCH, "there is no such process");
+		return fail(result, -errno, "its threads cannot be listed");
 	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
 	while ((entry = readdir(tasks))) {
 		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+		char state = tid > 0 ? state_of(pid, tid) : '\0';
 
-		if (tid <= 0 || !is_worth_trying(pid, tid, not_in))
+		if (!state || strchr("ZXx", state))
 			continue;
+		if (state == 'D' && !deep) {
+			ret = fail(result, -ETIMEDOUT,
+				   "no thread of it can be stopped");
+			continue;
+		}
 		memset(result, 0, sizeof(*result));
 		ret = run_helper(tid, at, result);
 		/* This thread was on its way out, or stuck. */
@@ -525,15 +550,15 @@ static int try_threads(pid_t pid, uint64_t at, struct inject_result *result)
 {
 	uint64_t deadline_ns = tide_now_ns() + TRY_NS;
 	struct timespec pause = { 0, TRY_PAUSE_NS };
-	const char *not_in = "ZXxD";
+	bool deep = false;
 
 	for (;;) {
-		int ret = try_each(pid, at, not_in, deadline_ns, result);
+		int ret = try_each(pid, at, deep, deadline_ns, result);
 
 		if (ret != -ETIMEDOUT || tide_now_ns() >= deadline_ns)
 			return ret;
 		nanosleep(&pause, NULL);
-		not_in = "ZXx"; /* it may end while we wait for it */
+		deep = true; /* it may end while we wait for it */
 	}
 }
 

@@ -185,7 +185,7 @@ int tide_process_attach(pid_t pid, struct tide_process **ret, char *why,
 		return err;
 	}
 	*ret = process;
-	return 0;
+	return say(why, size, "", 0);
 }
 
 void tide_process_detach(struct tide_process *process)

@@ -62,6 +62,7 @@ void rig_need(const char *name)
 
 pid_t rig_start(void (*body)(void))
 {
+	static const int deadly[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS };
 	pid_t pid;
 
 	memset((void *)rig_shared, 0, sizeof(*rig_shared));
@@ -69,6 +70,9 @@ pid_t rig_start(void (*body)(void))
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* Not the test's, which go on with the next test. */
+		for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
+			(void)signal(deadly[i], SIG_DFL);
 		body();
 		_exit(0);
 	}
@@ -124,11 +128,21 @@ void rig_obey(void (*obey)(int command))
 	}
 }
 
+/* The target answers at once, if it is there. */
+static void await_zero(const _Atomic int *at)
+{
+	time_t deadline = time(NULL) + 20;
+
+	while (rig_get(at)) {
+		if (time(NULL) > deadline)
+			fail_msg("the target does not answer");
+	}
+}
+
 void rig_command(int command)
 {
 	rig_set(&rig_shared->command, command);
-	while (rig_get(&rig_shared->command))
-		;
+	await_zero(&rig_shared->command);
 }
 
 void rig_write_by_order(void)
@@ -158,8 +172,7 @@ void rig_write_by_order(void)
 void rig_order(int page)
 {
 	rig_set(&rig_shared->order, page + 1);
-	while (rig_get(&rig_shared->order))
-		;
+	await_zero(&rig_shared->order);
 }
 
 int rig_descriptors(pid_t pid)
@@ -204,7 +217,7 @@ bool rig_is_as_before(pid_t pid, int descriptors)
 
 void rig_await_as_before(pid_t pid, int descriptors)
 {
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < 2000 && !kill(pid, 0); i++) {
 		if (rig_is_as_before(pid, descriptors))
 			return;
 		rig_nap_ms(5);
