@@ -112,14 +112,14 @@ static const char *name_of(const struct record *record)
 
 static void say_json(const struct record *record)
 {
+	uint64_t nbytes = record->pages * TIDE_PAGE_SIZE;
 	json_t *object = json_pack(
 		"{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "file",
 		name_of(record), "time_ns", (json_int_t)record->time_ns,
 		"interval_ns", (json_int_t)record->args.interval_ns,
 		"intervals", (json_int_t)record->intervals, "written_pages",
-		(json_int_t)record->pages, "written_bytes",
-		(json_int_t)(record->pages * TIDE_PAGE_SIZE), "harvest_ns",
-		(json_int_t)record->harvest_ns, "held_ns",
+		(json_int_t)record->pages, "written_bytes", (json_int_t)nbytes,
+		"harvest_ns", (json_int_t)record->harvest_ns, "held_ns",
 		(json_int_t)record->held_ns, "cpu_ns", (json_int_t)cpu_ns());
 
 	if (record->file_bytes >= 0) {

@@ -66,7 +66,7 @@ _Static_assert(TIDE_TRACE_INFO_SIZE +
 			       sizeof(((struct tide_trace_info *)0)->command) <=
 		       TIDE_TRACE_SMALL_MAX,
 	       "an info is small");
-_Static_assert(7 * VARINT_MAX +
+_Static_assert((size_t)7 * VARINT_MAX +
 			       sizeof(((struct tide_trace_mapping *)0)->name) <=
 		       TIDE_TRACE_SMALL_MAX,
 	       "a MAPPING is small");

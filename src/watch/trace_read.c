@@ -194,7 +194,7 @@ int tide_trace_open(int fd, struct tide_trace_reader **ret,
 		    struct tide_trace_info *ret_info, char *why, size_t size)
 {
 	struct tide_trace_reader *reader = calloc(1, sizeof(*reader));
-	struct tide_trace_info info;
+	struct tide_trace_info info = { 0 };
 	int err;
 
 	if (why && size)

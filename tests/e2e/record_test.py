@@ -348,8 +348,9 @@ def test_full():
             ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size="$3" '
              'none "$0" && { "$1" record -p "$2" -o "$0"/trace; status=$?; '
              'ls -A "$0"; exit $status; }', str(place),
-             os.path.abspath(command.TIDEMARK), target.pid, "32k"], stdin=subprocess.DEVNULL, capture_output=True,
-            encoding="utf-8", timeout=command.TIMEOUT, check=False)
+             os.path.abspath(command.TIDEMARK), target.pid, "32k"],
+            stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
+            timeout=command.TIMEOUT, check=False)
         assert "No space" in command.one_line(done)
         assert target.lives()
 

@@ -546,9 +546,10 @@ static void what_follows_the_end_is_not_read(void **state)
 static void other_files_are_no_traces(void **state)
 {
 	static const char *const others[] = {
-		"\n", "hello", "#!/bin/sh\nexit 0\n",
-		"\x89PNG\r\n\x1a\n and more of it, "
-		"more than a front has"
+		"\n",
+		"hello",
+		"#!/bin/sh\nexit 0\n",
+		"\x89PNG\r\n\x1a\n and so on, for longer than a front",
 	};
 	struct tide_trace_reader *reader;
 	struct tide_trace_info info;
