@@ -69,7 +69,7 @@ static uint8_t byte_of_heat(double heat)
 
 	if (byte >= HOTTEST)
 		return HOTTEST;
-	return byte <= FORGOTTEN ? FORGOTTEN : (uint8_t)(byte + 0.5);
+	return byte <= FORGOTTEN ? FORGOTTEN : (uint8_t)lround(byte);
 }
 
 static void fill_tables(void)

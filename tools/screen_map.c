@@ -128,8 +128,11 @@ static void follow(struct screen *screen)
 
 	if (screen->moved && (map->seen.pid != screen->cursor.pid ||
 			      map->seen.address != screen->cursor.address)) {
+		bool known = map->seen.pid != 0;
+
 		map->seen = screen->cursor;
-		if (row < map->top || row >= map->top + rows)
+		/* After zooming anyway. */
+		if (!known || row < map->top || row >= map->top + rows)
 			map->top = row > rows / 3 ? row - rows / 3 : 0;
 	}
 	if (map->top + rows > all)
@@ -144,6 +147,15 @@ struct cell {
 	double heat;
 	bool written;
 };
+
+static uint64_t address_of(const struct screen *screen, uint32_t index,
+			   uint64_t cell)
+{
+	const struct map *map = &screen->map;
+
+	return screen_picture(screen)->mappings[index].start +
+	       ((cell - map->cells[index]) << map->zoom) * TIDE_PAGE_SIZE;
+}
 
 static struct cell cell_at(const struct screen *screen, uint32_t index,
 			   uint64_t cell)
@@ -242,13 +254,12 @@ static void draw_cursor(const struct screen *screen, struct rect rect)
 	uint32_t index = mapping_of(&screen->map, at);
 	struct cell cell = cell_at(screen, index, at);
 	const struct mapping *mapping = cell.mapping;
+	uint64_t address = mapping->start + cell.first * TIDE_PAGE_SIZE;
 	int x = rect.x + 1, end = rect.x + rect.columns;
 
 	term_style(STYLE_PLAIN);
 	x += text_put(rect.y, x, end - x, "%012llx  %s, %s  heat %s  ",
-		      (unsigned long long)(mapping->start +
-					   cell.first * TIDE_PAGE_SIZE),
-		      text_pages(cell.npages).text,
+		      (unsigned long long)address, text_pages(cell.npages).text,
 		      units_size(cell.npages * TIDE_PAGE_SIZE).text,
 		      text_percent(cell.heat, (double)cell.npages).text);
 	(void)text_put_end(rect.y, x, end - x, term_glyphs()->cut,
@@ -259,7 +270,6 @@ static void draw_rows(const struct screen *screen, struct rect rect,
 		      struct rect names)
 {
 	const struct map *map = &screen->map;
-	const struct picture *picture = screen_picture(screen);
 	uint64_t columns = (uint64_t)map->columns;
 	uint64_t all = map->cells[map->count];
 
@@ -275,10 +285,7 @@ static void draw_rows(const struct screen *screen, struct rect rect,
 		term_style(STYLE_DIM);
 		(void)text_put(
 			rect.y + i, rect.x + 1, ADDRESS, "%012llx",
-			(unsigned long long)(picture->mappings[index].start +
-					     ((first - map->cells[index])
-					      << map->zoom) *
-						     TIDE_PAGE_SIZE));
+			(unsigned long long)address_of(screen, index, first));
 		draw_cells(screen, rect.y + i, rect.x + ADDRESS, first, last);
 		names.y = rect.y + i;
 		if (names.columns > 0)

@@ -52,7 +52,7 @@ static int set_pieces(struct picture *picture, const struct sample *sample)
 
 	picture->pieces = pieces;
 	picture->npieces = 0;
-	if (nold)
+	if (old && nold)
 		qsort(old, nold, sizeof(*old), by_id);
 	for (uint32_t i = 0; i < sample->nrows && !err; i++) {
 		const struct sample_row *row = &sample->rows[i];
@@ -61,9 +61,9 @@ static int set_pieces(struct picture *picture, const struct sample *sample)
 			.npages = (row->mapping.end - row->mapping.start) /
 				  TIDE_PAGE_SIZE,
 		};
-		struct piece *found =
-			nold ? bsearch(&key, old, nold, sizeof(*old), by_id)
-			     : NULL;
+		struct piece *found = old && nold ? bsearch(&key, old, nold,
+							    sizeof(*old), by_id)
+						  : NULL;
 
 		if (found && found->npages == key.npages) {
 			key.heat = found->heat;
@@ -470,12 +470,13 @@ uint32_t picture_find(const struct picture *picture, pid_t pid,
 int picture_level(double heat, uint64_t npages, bool written)
 {
 	double share = npages ? heat / (double)npages : 0;
+	double least = 0.5;
 	int level = TERM_HEAT_LEVELS - 1;
 
 	if (!written)
 		return 0;
-	for (double least = 0.5; level > 1 && share < least; least /= 2)
-		level--;
+	for (; level > 1 && share < least; level--)
+		least /= 2;
 	return level;
 }
 

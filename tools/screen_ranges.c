@@ -22,6 +22,7 @@ static void draw_range(const struct picture *picture, const struct range *range,
 		       struct rect rect, bool ends, bool chosen)
 {
 	uint64_t bytes = range->npages * TIDE_PAGE_SIZE;
+	uint64_t until = range->start + bytes;
 	int x = rect.x, end = rect.x + rect.columns;
 
 	term_style(chosen ? STYLE_SELECTED : STYLE_PLAIN);
@@ -35,7 +36,7 @@ static void draw_range(const struct picture *picture, const struct range *range,
 		(unsigned long long)range->start);
 	if (ends)
 		x += text_put(rect.y, x, end - x, "-%012llx",
-			      (unsigned long long)(range->start + bytes));
+			      (unsigned long long)until);
 	x += text_put(rect.y, x, end - x, " %10s", units_size(bytes).text);
 	(void)text_put_end(rect.y, x + 2, end - x - 2, term_glyphs()->cut,
 			   mapping_name(&picture->mappings[range->mapping]));

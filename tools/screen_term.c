@@ -223,10 +223,10 @@ static void give_stderr_back(void)
 #define PAIR_STYLE (PAIR_CHOSEN + 1)
 
 /* Of 256, darker to brighter. */
-static const short heat_many[TERM_HEAT_LEVELS] = { 236, 18,  54,  90,  126,
-						   161, 196, 202, 214, 228 };
+static const int heat_many[TERM_HEAT_LEVELS] = { 236, 18,  54,	90,  126,
+						 161, 196, 202, 214, 228 };
 /* Of 8: characters say more. */
-static const short heat_few[TERM_HEAT_LEVELS] = {
+static const int heat_few[TERM_HEAT_LEVELS] = {
 	COLOR_BLUE,  COLOR_BLUE,   COLOR_BLUE,	 COLOR_CYAN, COLOR_CYAN,
 	COLOR_GREEN, COLOR_YELLOW, COLOR_YELLOW, COLOR_RED,  COLOR_RED,
 };
@@ -235,7 +235,7 @@ static const char *const heat_text[TERM_HEAT_LEVELS] = {
 };
 
 static const struct {
-	short many[2], few[2]; /* foreground, background; -1: the terminal's */
+	int many[2], few[2]; /* foreground, background; -1: the terminal's */
 	attr_t mono, all;
 } styles[STYLE_COUNT] = {
 	[STYLE_PLAIN] = { { -1, -1 }, { -1, -1 }, 0, 0 },
@@ -264,6 +264,11 @@ static const struct {
 			    A_BOLD },
 };
 
+static void set_pair(int pair, int foreground, int background)
+{
+	(void)init_pair((short)pair, (short)foreground, (short)background);
+}
+
 static void start_colours(void)
 {
 	term.colours = MONO;
@@ -274,22 +279,22 @@ static void start_colours(void)
 		term.colours = MANY;
 	else if (COLORS >= 8 && COLOR_PAIRS > PAIR_STYLE + STYLE_COUNT)
 		term.colours = FEW;
-	for (short i = 0; i < TERM_HEAT_LEVELS; i++) {
-		short bg = term.colours == MANY ? heat_many[i] : -1;
-		short fg = term.colours == MANY ? 246 : heat_few[i];
+	for (int i = 0; i < TERM_HEAT_LEVELS; i++) {
+		int bg = term.colours == MANY ? heat_many[i] : -1;
+		int fg = term.colours == MANY ? 246 : heat_few[i];
 
-		(void)init_pair((short)(PAIR_HEAT + i), fg, bg);
+		set_pair(PAIR_HEAT + i, fg, bg);
 		if (term.colours == MANY)
 			fg = i < 7 ? 231 : 16;
-		(void)init_pair((short)(PAIR_CURSOR + i), fg, bg);
+		set_pair(PAIR_CURSOR + i, fg, bg);
 	}
 	if (term.colours == MANY)
-		(void)init_pair(PAIR_CHOSEN, 250, 240);
-	for (short i = 0; i < STYLE_COUNT; i++) {
-		const short *pair =
+		set_pair(PAIR_CHOSEN, 250, 240);
+	for (int i = 0; i < STYLE_COUNT; i++) {
+		const int *pair =
 			term.colours == MANY ? styles[i].many : styles[i].few;
 
-		(void)init_pair((short)(PAIR_STYLE + i), pair[0], pair[1]);
+		set_pair(PAIR_STYLE + i, pair[0], pair[1]);
 	}
 }
 
