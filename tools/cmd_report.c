@@ -63,7 +63,7 @@ static void draw(struct report *report, const char *what)
 
 static int read_mappings(struct report *report)
 {
-	struct tide_trace_reader *reader;
+	struct tide_trace_reader *reader = NULL;
 	struct tide_trace_event event;
 	int ret = rewind_trace(report, &reader);
 
@@ -81,7 +81,7 @@ static int read_mappings(struct report *report)
 
 static int read_written(struct report *report)
 {
-	struct tide_trace_reader *reader;
+	struct tide_trace_reader *reader = NULL;
 	struct tide_trace_event event;
 	int ret = rewind_trace(report, &reader);
 
@@ -106,7 +106,7 @@ static int read_written(struct report *report)
 
 static int read_curve(struct report *report)
 {
-	struct tide_trace_reader *reader;
+	struct tide_trace_reader *reader = NULL;
 	int ret = rewind_trace(report, &reader);
 
 	if (ret)

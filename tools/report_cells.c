@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* The most that a number takes. */
-#define NUMBER_BYTES_MAX 10u
+#define NUMBER_BYTES_MAX 10ul
 
 /* ---- rows ---- */
 

@@ -146,11 +146,12 @@ static void put_curve(const struct report_figures *figures, FILE *out)
 	uint64_t last = 0;
 
 	fputs(",\"curve\":[", out);
-	for (; last < trace->intervals; wanted *= CURVE_STEP) {
+	while (last < trace->intervals) {
 		uint64_t intervals = (uint64_t)wanted;
 		struct tide_curve_point point;
 		uint64_t window_ns;
 
+		wanted *= CURVE_STEP;
 		if (intervals == last)
 			continue;
 		if (intervals > trace->intervals)
@@ -225,7 +226,7 @@ static int by_written(const void *a, const void *b)
 static void put_areas(const struct report_trace *trace, FILE *out)
 {
 	const struct report_area **order =
-		calloc(trace->nareas + 1, sizeof(*order));
+		calloc(trace->nareas + 1, sizeof(struct report_area *));
 	uint64_t count = 0, npages = 0, distinct = 0, written = 0;
 
 	fputs(",\"mappings\":[", out);

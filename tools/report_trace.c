@@ -147,8 +147,10 @@ static void put_in_area(struct report_trace *trace,
 static int make_areas(struct report_trace *trace)
 {
 	size_t count = trace->nmappings;
-	struct report_mapping **order = calloc(count + 1, sizeof(*order));
+	struct report_mapping **order =
+		calloc(count + 1, sizeof(struct report_mapping *));
 
+	trace->nareas = 0;
 	trace->areas = calloc(count + 1, sizeof(*trace->areas));
 	if (!order || !trace->areas) {
 		free(order);
@@ -214,7 +216,8 @@ static void put_in_segment(struct report_trace *trace, struct report_area *area,
 static int make_segments(struct report_trace *trace)
 {
 	size_t count = trace->nareas;
-	struct report_area **order = calloc(count + 1, sizeof(*order));
+	struct report_area **order =
+		calloc(count + 1, sizeof(struct report_area *));
 	uint64_t gap = 0;
 
 	trace->segments = calloc(count + 1, sizeof(*trace->segments));
