@@ -15,6 +15,13 @@
  * zeros, unless it had others before at the same address.  So what is sent are
  * the harvested pages that have content, or of which the sink holds some.
  *
+ * The kernel keeps the protection of a page that is discarded, or of which the
+ * file is cut or a hole is punched, if it belongs to a file or is shared.  So
+ * it is not harvested, and what is there now is the file's page, or zeros.  In
+ * such mappings pages that the sink holds, and that are not there any more, are
+ * sent as they are then: once, which settled remembers.  A hole in shared
+ * memory that the process has read since looks like the page that it was.
+ *
  * The process runs, so a page may be gone, or not be readable, when it is its
  * turn.  It is counted as done, but not as sent, and looked at again after the
  * round as if it had been harvested: a process can take away the right to read
@@ -54,6 +61,8 @@
 /* Smooth, even if the bandwidth is low: so many batches a second. */
 #define BATCHES_PER_S 200u
 
+static const struct pages_chunk no_pages;
+
 struct rehearse {
 	struct tide_process *process;
 	struct tide_client *client;
@@ -63,9 +72,12 @@ struct rehearse {
 	struct tide_bucket bucket;
 	uint64_t begin_ns, tick_ns;
 
-	struct pages dirty; /* harvested, or could not be read */
-	struct pages round; /* to be sent */
-	struct pages held;  /* the sink has something other than zeros */
+	struct pages dirty;  /* harvested, or could not be read */
+	struct pages round;  /* to be sent */
+	struct pages hiding; /* of these, in a mapping that hides discards */
+	/* What the sink has is not what a page is that is not there. */
+	struct pages held;
+	struct pages settled; /* of held: sent since it was found discarded */
 
 	uint64_t batch_max;
 	uint64_t batch; /* pages in the buffer, and their gfns */
@@ -128,27 +140,73 @@ static int why_gone(struct rehearse *rehearse, int err)
 
 /* ---- what is to be sent ---- */
 
-/* Pages of one chunk that lie in the mapping: those that have content, and of
- * those in @dirty also those that the sink holds.  NULL: the first look. */
-static int select_in_chunk(struct rehearse *rehearse,
-			   const struct tide_mapping *mapping, uint64_t number,
-			   const struct pages_chunk *dirty)
+/* See above.  Of a name that was cut only the end is known. */
+static bool hides_discards(const struct tide_mapping *mapping)
 {
-	uint64_t first = number * PAGES_CHUNK;
-	uint64_t begin = mapping->start >> TIDE_PAGE_SHIFT;
-	uint64_t end = mapping->end >> TIDE_PAGE_SHIFT;
-	const struct pages_chunk *held = pages_chunk(&rehearse->held, number);
-	uint64_t word, end_word, words[PAGES_WORDS];
+	return mapping->shared ||
+	       (mapping->name[0] &&
+		(mapping->name[0] != '[' ||
+		 strlen(mapping->name) == sizeof(mapping->name) - 1));
+}
+
+struct choice {
+	const struct pages_chunk *dirty; /* NULL: the first look */
+	const struct pages_chunk *held;
+	struct pages_chunk *settled, *hiding; /* NULL: discards are dirty */
+	uint64_t number;		      /* of the chunk */
+	uint64_t begin, end;		      /* in it, the mapping's pages */
+};
+
+/* Of the pages of a word that may have to be sent, before it is known which
+ * have content. */
+static uint64_t candidates(const struct choice *choice, uint64_t word)
+{
+	uint64_t bits = tide_range_mask(choice->begin, choice->end, word);
+	uint64_t some;
+
+	if (!choice->dirty)
+		return bits;
+	some = choice->dirty->words[word];
+	if (choice->hiding)
+		some |= choice->held->words[word];
+	return bits & some;
+}
+
+static uint64_t choose(const struct choice *choice, uint64_t word,
+		       uint64_t populated)
+{
+	uint64_t bits = candidates(choice, word);
+	uint64_t held = choice->held->words[word];
+	uint64_t *settled;
+
+	if (!choice->dirty)
+		bits &= populated;
+	else if (!choice->hiding)
+		bits &= populated | held;
+	if (!choice->hiding)
+		return bits;
+	settled = &choice->settled->words[word];
+	if (choice->dirty)
+		bits &= (choice->dirty->words[word] & (populated | held)) |
+			(held & ~populated & ~*settled);
+	*settled = (*settled & ~(bits & populated)) | (bits & ~populated);
+	choice->hiding->words[word] |= bits;
+	return bits;
+}
+
+static int choose_in_chunk(struct rehearse *rehearse,
+			   const struct choice *choice)
+{
+	uint64_t first = choice->number * PAGES_CHUNK;
+	uint64_t word = choice->begin / TIDE_WORD_BITS;
+	uint64_t end_word = tide_words(choice->end);
+	uint64_t words[PAGES_WORDS];
 	struct pages_chunk *to;
 	int64_t found;
 
-	begin = begin > first ? begin - first : 0;
-	end = end - first < PAGES_CHUNK ? end - first : PAGES_CHUNK;
-	word = begin / TIDE_WORD_BITS;
-	end_word = tide_words(end);
-	while (dirty && word < end_word && !dirty->words[word])
+	while (word < end_word && !candidates(choice, word))
 		word++;
-	while (dirty && word < end_word && !dirty->words[end_word - 1])
+	while (word < end_word && !candidates(choice, end_word - 1))
 		end_word--;
 	if (word == end_word)
 		return 0;
@@ -157,33 +215,53 @@ static int select_in_chunk(struct rehearse *rehearse,
 		(end_word - word) * TIDE_WORD_BITS, words + word);
 	if (found < 0)
 		return (int)found;
-	if (!found && !held)
-		return 0;
-	to = pages_make(&rehearse->round, number);
+	to = pages_make(&rehearse->round, choice->number);
 	if (!to)
 		return -ENOMEM;
 	for (; word < end_word; word++) {
-		uint64_t bits = words[word];
+		uint64_t bits = choose(choice, word, words[word]);
 
-		if (dirty && held)
-			bits |= held->words[word];
-		if (dirty)
-			bits &= dirty->words[word];
-		bits &= tide_range_mask(begin, end, word) & ~to->words[word];
 		to->words[word] |= bits;
 		rehearse->stats.rest_pages += tide_popcount(bits);
 	}
 	return 0;
 }
 
+/* What of a chunk is to be sent, as far as it lies in the mapping. */
+static int select_in_chunk(struct rehearse *rehearse,
+			   const struct tide_mapping *mapping, uint64_t number,
+			   const struct pages_chunk *dirty)
+{
+	uint64_t first = number * PAGES_CHUNK;
+	uint64_t begin = mapping->start >> TIDE_PAGE_SHIFT;
+	uint64_t end = mapping->end >> TIDE_PAGE_SHIFT;
+	struct choice choice = {
+		.dirty = dirty,
+		.held = pages_chunk(&rehearse->held, number),
+		.number = number,
+		.begin = begin > first ? begin - first : 0,
+		.end = end - first < PAGES_CHUNK ? end - first : PAGES_CHUNK,
+	};
+
+	if (hides_discards(mapping)) {
+		choice.settled = pages_make(&rehearse->settled, number);
+		choice.hiding = pages_make(&rehearse->hiding, number);
+		if (!choice.settled || !choice.hiding)
+			return -ENOMEM;
+	}
+	if (!choice.held)
+		choice.held = &no_pages;
+	return choose_in_chunk(rehearse, &choice);
+}
+
 static int select_all(struct rehearse *rehearse,
 		      const struct tide_mapping *mapping)
 {
+	uint64_t first = mapping->start >> TIDE_PAGE_SHIFT;
 	uint64_t last = (mapping->end - 1) >> TIDE_PAGE_SHIFT;
 	int err = 0;
 
-	for (uint64_t number =
-		     (mapping->start >> TIDE_PAGE_SHIFT) / PAGES_CHUNK;
+	for (uint64_t number = first / PAGES_CHUNK;
 	     number <= last / PAGES_CHUNK && !err; number++)
 		err = select_in_chunk(rehearse, mapping, number, NULL);
 	return err;
@@ -192,17 +270,21 @@ static int select_all(struct rehearse *rehearse,
 static int select_dirty(struct rehearse *rehearse,
 			const struct tide_mapping *mapping)
 {
-	const struct pages *dirty = &rehearse->dirty;
-	uint64_t first = (mapping->start >> TIDE_PAGE_SHIFT) / PAGES_CHUNK;
-	uint64_t last = ((mapping->end - 1) >> TIDE_PAGE_SHIFT) / PAGES_CHUNK;
+	uint64_t first = mapping->start >> TIDE_PAGE_SHIFT;
+	uint64_t last = (mapping->end - 1) >> TIDE_PAGE_SHIFT;
+	bool all = hides_discards(mapping);
 	int err = 0;
 
-	for (size_t at = pages_find(dirty, first);
-	     at < dirty->count && dirty->chunks[at]->number <= last && !err;
-	     at++)
-		err = select_in_chunk(rehearse, mapping,
-				      dirty->chunks[at]->number,
-				      dirty->chunks[at]);
+	for (uint64_t number = first / PAGES_CHUNK;
+	     number <= last / PAGES_CHUNK && !err; number++) {
+		const struct pages_chunk *dirty =
+			pages_chunk(&rehearse->dirty, number);
+
+		if (!dirty && all)
+			dirty = &no_pages;
+		if (dirty)
+			err = select_in_chunk(rehearse, mapping, number, dirty);
+	}
 	return err;
 }
 
@@ -215,6 +297,7 @@ static int select_round(struct rehearse *rehearse,
 	int err = 0;
 
 	pages_clear(&rehearse->round);
+	pages_clear(&rehearse->hiding);
 	rehearse->stats.rest_pages = 0;
 	for (uint32_t i = 0;
 	     !err && !tide_process_mapping(rehearse->process, i, &mapping); i++)
@@ -318,24 +401,41 @@ static uint64_t record_length(const struct rehearse *rehearse, uint64_t first,
 	return end - first;
 }
 
+/* The sink has the page. */
+static int hold(struct rehearse *rehearse, uint64_t gfn, bool zero)
+{
+	const struct pages_chunk *hiding =
+		pages_chunk(&rehearse->hiding, gfn / PAGES_CHUNK);
+	uint64_t bit = gfn % PAGES_CHUNK;
+
+	/* Zeros are what a page is that is not there, but for a file's. */
+	if (zero &&
+	    !(hiding && hiding->words[bit / TIDE_WORD_BITS] & tide_bit(bit))) {
+		pages_drop(&rehearse->held, gfn);
+		return 0;
+	}
+	return pages_add(&rehearse->held, gfn, 1);
+}
+
 static int put_record(struct rehearse *rehearse, uint64_t first, uint64_t n,
 		      bool zero)
 {
 	struct tide_rehearse_stats *stats = &rehearse->stats;
 	uint64_t gfn = rehearse->gfn[first];
+	int err = 0;
 
-	stats->pages += n;
-	if (zero) {
+	if (zero)
 		sink_put(&rehearse->sink, SINK_ZERO, gfn, n, NULL, 0);
-		stats->zero_pages += n;
-		stats->round_zero_pages += n;
-		for (uint64_t i = 0; i < n; i++)
-			pages_drop(&rehearse->held, gfn + i);
-		return 0;
-	}
-	sink_put(&rehearse->sink, SINK_PAGES, gfn, n,
-		 rehearse->buffer + first * TIDE_PAGE_SIZE, n * TIDE_PAGE_SIZE);
-	return pages_add(&rehearse->held, gfn, n);
+	else
+		sink_put(&rehearse->sink, SINK_PAGES, gfn, n,
+			 rehearse->buffer + first * TIDE_PAGE_SIZE,
+			 n * TIDE_PAGE_SIZE);
+	stats->pages += n;
+	stats->zero_pages += zero ? n : 0;
+	stats->round_zero_pages += zero ? n : 0;
+	for (uint64_t i = 0; i < n && !err; i++)
+		err = hold(rehearse, gfn + i, zero);
+	return err;
 }
 
 static int flush(struct rehearse *rehearse)
@@ -501,7 +601,9 @@ int tide_rehearse(struct tide_process *process,
 	tide_client_close(rehearse->client);
 	pages_clear(&rehearse->dirty);
 	pages_clear(&rehearse->round);
+	pages_clear(&rehearse->hiding);
 	pages_clear(&rehearse->held);
+	pages_clear(&rehearse->settled);
 	free(rehearse->buffer);
 	free(rehearse);
 	return err;
