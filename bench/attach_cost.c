@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * attach_cost.c - how long attaching holds its target
+ * attach_cost.c - how long attaching holds its target, and takes
  *
- * One target writes and has 100 mappings; the other has 2,000 threads that
- * sleep.  Attaching holds one thread, from its stop until it goes on.
+ * One target writes and has 100 mappings; one has 2,000 threads that sleep.
+ * Attaching holds one thread, from its stop until it goes on.  Then it arms
+ * every mapping while the target runs, of which a third target has 10,000.
  */
 #include "bench.h"
 
@@ -21,25 +22,36 @@
 #include <tidemark/tidemark.h>
 
 #define MAPPINGS 100ul
+#define MANY_MAPPINGS 10000ul
 #define THREADS 2000u
 #define ATTACHES 100u
 #define STACK_BYTES 65536u
 
-static void write_on(const int *ready)
+static void write_in(size_t mappings, const int *ready)
 {
 	volatile unsigned char *memory = mmap(
-		NULL, 2 * MAPPINGS * TIDE_PAGE_SIZE, PROT_READ | PROT_WRITE,
+		NULL, 2 * mappings * TIDE_PAGE_SIZE, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		return;
-	for (size_t i = 0; i < MAPPINGS; i++)
+	for (size_t i = 0; i < mappings; i++)
 		(void)mprotect(
 			(void *)(uintptr_t)(memory + 2 * i * TIDE_PAGE_SIZE),
 			TIDE_PAGE_SIZE, PROT_READ);
 	(void)!write(ready[1], "x", 1);
 	for (size_t i = 0;; i++)
-		memory[(2 * (i % MAPPINGS) + 1) * TIDE_PAGE_SIZE]++;
+		memory[(2 * (i % mappings) + 1) * TIDE_PAGE_SIZE]++;
+}
+
+static void write_on(const int *ready)
+{
+	write_in(MAPPINGS, ready);
+}
+
+static void write_in_many(const int *ready)
+{
+	write_in(MANY_MAPPINGS, ready);
 }
 
 static void *sleep_on(void *opaque)
@@ -91,7 +103,8 @@ static pid_t start(void (*body)(const int *ready))
 	return -1;
 }
 
-static int measure(void (*body)(const int *ready), uint32_t attaches,
+/* @held: how long a thread was held, else how long all of it took */
+static int measure(void (*body)(const int *ready), uint32_t attaches, bool held,
 		   double *ret_us, char *why, size_t size)
 {
 	pid_t pid = start(body);
@@ -104,12 +117,14 @@ static int measure(void (*body)(const int *ready), uint32_t attaches,
 	for (uint32_t i = 0; i < attaches && !err; i++) {
 		struct tide_process_stats stats;
 		struct tide_process *process;
+		uint64_t ns = bench_now_ns();
 
 		err = tide_process_attach(pid, &process, why, size);
 		if (err)
 			break;
+		ns = bench_now_ns() - ns;
 		tide_process_stats_get(process, &stats);
-		ret_us[i] = (double)stats.stopped_ns / 1000;
+		ret_us[i] = (double)(held ? stats.stopped_ns : ns) / 1000;
 		tide_process_detach(process);
 	}
 	(void)kill(pid, SIGKILL);
@@ -136,13 +151,18 @@ int bench_attach(const struct bench_options *options)
 		.against = "nothing: a target with 2,000 threads",
 		.goal = 20,
 	};
+	static struct bench_figure many = {
+		.name = "attach-10000-mappings-ms",
+		.unit = "ms",
+		.against = "nothing: until 10,000 mappings are armed",
+	};
 	uint32_t attaches = options->rounds ? options->rounds : ATTACHES;
 	double us[BENCH_SAMPLES_MAX];
 	char why[128];
 
 	if (attaches > BENCH_SAMPLES_MAX)
 		attaches = BENCH_SAMPLES_MAX;
-	if (measure(write_on, attaches, us, why, sizeof(why)))
+	if (measure(write_on, attaches, true, us, why, sizeof(why)))
 		return bench_skip(options, "attach", why);
 	for (uint32_t i = 0; i < attaches; i++)
 		bench_add(&p50, us[i]);
@@ -150,10 +170,15 @@ int bench_attach(const struct bench_options *options)
 	bench_report(options, &p50);
 	bench_report(options, &p99);
 	attaches = attaches < 10 ? attaches : 10;
-	if (measure(sleep_by_thousands, attaches, us, why, sizeof(why)))
+	if (measure(sleep_by_thousands, attaches, true, us, why, sizeof(why)))
 		return bench_skip(options, "attach-2000-threads-ms", why);
 	for (uint32_t i = 0; i < attaches; i++)
 		bench_add(&threads, us[i] / 1000);
 	bench_report(options, &threads);
+	if (measure(write_in_many, attaches, false, us, why, sizeof(why)))
+		return bench_skip(options, "attach-10000-mappings-ms", why);
+	for (uint32_t i = 0; i < attaches; i++)
+		bench_add(&many, us[i] / 1000);
+	bench_report(options, &many);
 	return 0;
 }

@@ -37,7 +37,9 @@ static const struct bench benches[] = {
 	{ "mark", "mark-clean-ratio mark-dirty-ratio", bench_mark },
 	{ "empty", "empty-harvest-ratio", bench_empty },
 	{ "wp", "wp-ratio-1 wp-ratio-10 wp-ratio-100", bench_wp },
-	{ "attach", "attach-p50-us attach-p99-us attach-2000-threads-ms",
+	{ "attach",
+	  "attach-p50-us attach-p99-us attach-2000-threads-ms "
+	  "attach-10000-mappings-ms",
 	  bench_attach },
 	{ "rollback",
 	  "rollback-ratio rollback-speedup rollback-p50-us rollback-p99-us",

@@ -106,6 +106,16 @@ static void test_attach(void **state)
 	rig_finish(pid);
 }
 
+static uint32_t count_mappings(const struct tide_process *process)
+{
+	struct tide_mapping mapping;
+	uint32_t count = 0;
+
+	while (!tide_process_mapping(process, count, &mapping))
+		count++;
+	return count;
+}
+
 static unsigned char *old_place, *new_place;
 
 /* The old mapping goes, and a new one comes. */
@@ -128,7 +138,7 @@ static void move(void)
 }
 
 /* Fails when an error in an update, or a harvest, loses a write, or a mapping
- * that has come. */
+ * that has come, or all that are there. */
 static void test_follow(void **state)
 {
 	unsigned char *room = mmap(NULL, 16 * PAGE, PROT_NONE,
@@ -154,9 +164,11 @@ static void test_follow(void **state)
 			unsigned char *at =
 				++command % 2 ? old_place : new_place;
 			struct tide_harvest *harvest;
+			uint32_t count;
 			int ret;
 
 			rig_command(command);
+			count = count_mappings(process);
 			arm(n, errors[e]);
 			ret = tide_process_update(process);
 			if (ret >= 0)
@@ -166,6 +178,8 @@ static void test_follow(void **state)
 				fail_msg("%s", strerror(-ret));
 			if (ret >= 0)
 				tide_harvest_abort(harvest);
+			/* One has gone, and one or two that were refused. */
+			assert_true(count_mappings(process) + 3 >= count);
 			failed += ret < 0;
 			assert_true(tide_process_update(process) >= 0);
 			assert_int_equal(
