@@ -41,6 +41,7 @@ static const struct bench benches[] = {
 	  "attach-p50-us attach-p99-us attach-2000-threads-ms "
 	  "attach-10000-mappings-ms",
 	  bench_attach },
+	{ "plan", "plan-median-error-percent plan-verdicts-right", bench_plan },
 	{ "rollback",
 	  "rollback-ratio rollback-speedup rollback-p50-us rollback-p99-us",
 	  bench_rollback },

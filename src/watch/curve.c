@@ -513,8 +513,10 @@ static double mean_at(const struct tide_curve *curve, double ns)
 	times = times > 0 ? here / times : 1;
 	times = times < 1 ? 1 : times > 2 ? 2 : times;
 	most = (double)curve->info.memory_pages + curve->growth * ns;
-	for (; ns > 2 * last_ns && here < most; last_ns *= 2)
+	while (ns > 2 * last_ns && here < most) {
 		here *= times;
+		last_ns *= 2;
+	}
 	if (ns <= 2 * last_ns)
 		here *= 1 + (times - 1) * (ns / last_ns - 1);
 	return here < most ? here : most;

@@ -29,7 +29,7 @@ static void coarsen(struct gaps *gaps)
 	double *pages = gaps->pages;
 
 	pages[0] += pages[1] / 2;
-	for (uint32_t i = 1; i < POINTS / 2; i++)
+	for (size_t i = 1; i < POINTS / 2; i++)
 		pages[i] = pages[2 * i - 1] / 2 + pages[2 * i] +
 			   pages[2 * i + 1] / 2;
 	memset(pages + POINTS / 2, 0, POINTS / 2 * sizeof(*pages));

@@ -96,37 +96,40 @@ static void tally_lasts(struct tally *tally, const uint32_t *lasts, uint32_t n)
 	}
 }
 
-static int chunk_split(struct written_chunk *chunk)
+/* Return: a number a page; NULL: no memory. */
+static uint32_t *chunk_split(const struct written_chunk *chunk)
 {
-	chunk->lasts = malloc(CHUNK_PAGES * sizeof(*chunk->lasts));
-	if (!chunk->lasts)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < CHUNK_PAGES; i++)
-		chunk->lasts[i] = chunk->last;
-	return 0;
+	uint32_t *lasts = malloc(CHUNK_PAGES * sizeof(*lasts));
+
+	for (uint32_t i = 0; lasts && i < CHUNK_PAGES; i++)
+		lasts[i] = chunk->last;
+	return lasts;
 }
 
 static int chunk_write(struct written_chunk *chunk, uint32_t first, uint32_t n,
 		       uint32_t whole, uint32_t now, struct tally *tally)
 {
-	if (!chunk->lasts && n < whole) {
-		int err = chunk_split(chunk);
+	uint32_t *lasts = chunk->lasts;
 
-		if (err)
-			return err;
-	}
-	if (chunk->lasts)
-		tally_lasts(tally, chunk->lasts + first, n);
-	else
-		tally_add(tally, chunk->last, n);
-	if (n < whole) {
-		for (uint32_t i = first; i < first + n; i++)
-			chunk->lasts[i] = now;
+	if (n == whole) {
+		if (lasts)
+			tally_lasts(tally, lasts, n);
+		else
+			tally_add(tally, chunk->last, n);
+		free(lasts);
+		chunk->lasts = NULL;
+		chunk->last = now;
 		return 0;
 	}
-	free(chunk->lasts);
-	chunk->lasts = NULL;
-	chunk->last = now;
+	if (!lasts) {
+		lasts = chunk_split(chunk);
+		if (!lasts)
+			return -ENOMEM;
+		chunk->lasts = lasts;
+	}
+	tally_lasts(tally, lasts + first, n);
+	for (uint32_t i = first; i < first + n; i++)
+		lasts[i] = now;
 	return 0;
 }
 
