@@ -12,13 +12,16 @@
  * The target keeps nothing: when the caller ends, by any death, the kernel
  * takes the registrations away.  A helper process does what has to be done in
  * the target, so that the death of the caller in the middle of it does no harm
- * either.
+ * either.  The death of that helper does: a thread that is let go in the middle
+ * of a step has lost its place.  Only who kills it by its id, or everything in
+ * the caller's cgroup, meets that fraction of a millisecond.
  *
  * What it does not do: it follows no fork (the child is another process), and
  * does not see writes by another process to memory that both share.
  *
  * Threads.  Calls on one process are serialised by the caller; harvests of its
- * space by their own rules.  attach forks, and waits for its child.
+ * space by their own rules.  attach makes a process that no wait for any child
+ * finds, and that sends no signal.
  *
  * Errors.  0 or a count, or a negative errno value; attach says why in words.
  * x86-64 only; elsewhere -EOPNOTSUPP.
@@ -79,7 +82,8 @@ struct tide_process_stats {
  * being traced, or its memory is registered with a userfaultfd already;
  * -EINVAL: it is this process; -EOPNOTSUPP: a 32-bit process, a kernel thread,
  * or the kernel cannot; -ETIMEDOUT: no thread of it could be stopped in
- * two seconds; -ESTALE: it executes one program after another; -ENOMEM.
+ * two seconds; -ESTALE: it executes one program after another;
+ * -ECANCELED: the helper was killed; -ENOMEM.
  */
 TIDE_API TIDE_MUST_CHECK int tide_process_attach(pid_t pid,
 						 struct tide_process **ret,
