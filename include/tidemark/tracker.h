@@ -108,9 +108,10 @@ struct tide_soft_config {
  * pages (hugetlb) only whole ones.  Seen are the process's own writes and those
  * of system calls that it makes; a page that is discarded (MADV_DONTNEED)
  * counts as written.  Not seen, and to be marked: writes by another mapping of
- * shared memory, or to its file, and holes made in that (MADV_REMOVE).  A forked child is not tracked.  The end of
- * another process makes its harvests fail with -ESRCH.  Its memory stays
- * registered, and writes to it cost a fault, until the descriptor is closed.
+ * shared memory, or to its file, and holes that are made in that (MADV_REMOVE).
+ * A forked child is not tracked.  The end of another process makes its harvests
+ * fail with -ESRCH; its memory stays registered, and the first write to each
+ * page costs it a fault, until the descriptor is closed.
  */
 struct tide_wp_config {
 	size_t size; /* of this struct; 0: the first version */
