@@ -428,9 +428,9 @@ int tide_checkpoint_rollback(struct tide_checkpoint *checkpoint,
 			     uint64_t *ret_pages)
 {
 	enum tide_tracker tracker = tide_space_tracker(checkpoint->space);
-	bool seen =
-		tracker == TIDE_TRACKER_WP || tracker == TIDE_TRACKER_SIGSEGV ||
-		tracker == TIDE_TRACKER_SOFT_DIRTY;
+	bool seen = tracker == TIDE_TRACKER_WP ||
+		    tracker == TIDE_TRACKER_SIGSEGV ||
+		    tracker == TIDE_TRACKER_SOFT_DIRTY;
 	struct tide_harvest *harvest;
 	struct tide_extent extent;
 	uint64_t pages = 0;
