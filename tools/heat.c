@@ -80,9 +80,15 @@ static void fill_tables(void)
 		tables.decay[i] = exp2(-(double)i / HEAT_HALF_LIFE);
 	for (int i = FORGOTTEN + 1; i < 256; i++)
 		tables.value[i] = exp2((double)(i - (int)HOTTEST) / UNITS);
-	for (unsigned int i = 0; i < 256; i++)
-		tables.written[i] =
-			byte_of_heat(tables.value[i] + 1 - tables.decay[1]);
+	for (unsigned int i = 0; i < 256; i++) {
+		uint8_t *written = &tables.written[i];
+
+		*written = byte_of_heat(tables.value[i] + 1 - tables.decay[1]);
+		/* More than before an interval's decay: what is always written
+		 * would not become 1, by rounding. */
+		if (*written <= i + FADE && i + FADE < HOTTEST)
+			*written = (uint8_t)(i + FADE + 1);
+	}
 	tables.filled = true;
 }
 

@@ -76,20 +76,12 @@ static int size_of_terminal(int *ret_width, int *ret_height)
 	return *ret_width > 0 && *ret_height > 0 ? 0 : -ENOTTY;
 }
 
-int term_check(void)
+/* Of the terminal that is known by that name. */
+static int check_known(const char *name)
 {
-	const char *name = getenv("TERM");
-	int known, width, height;
-	const char *move;
+	const char *move = tigetstr("cup");
+	int width, height;
 
-	if (!name || !name[0])
-		return tool_error("TERM is not set: no terminal view; --json, "
-				  "or a pipe behind it, does without");
-	if (setupterm(NULL, STDOUT_FILENO, &known) != OK)
-		return tool_error("the terminal '%.40s' is unknown: no terminal"
-				  " view; --json, or a pipe, does without",
-				  name);
-	move = tigetstr("cup");
 	if (!move || move == (char *)-1)
 		return tool_error("the terminal '%.40s' cannot move its cursor:"
 				  " no terminal view; --json, or a pipe, does "
@@ -104,6 +96,23 @@ int term_check(void)
 				  width, height, TERM_COLUMNS_MIN,
 				  TERM_ROWS_MIN);
 	return -1;
+}
+
+int term_check(void)
+{
+	const char *name = getenv("TERM");
+	int known, status;
+
+	if (!name || !name[0])
+		return tool_error("TERM is not set: no terminal view; --json, "
+				  "or a pipe, does without");
+	if (setupterm(NULL, STDOUT_FILENO, &known) != OK)
+		return tool_error("the terminal '%.40s' is unknown: no terminal"
+				  " view; --json, or a pipe, does without",
+				  name);
+	status = check_known(name);
+	(void)del_curterm(cur_term); /* newterm() makes its own */
+	return status;
 }
 
 /* ---- given back, in a hurry ---- */
