@@ -45,6 +45,7 @@ int bench_harvest(const struct bench_options *options);
 int bench_wp(const struct bench_options *options);
 int bench_rollback(const struct bench_options *options);
 int bench_plan(const struct bench_options *options);
+int bench_trace(const struct bench_options *options);
 int bench_attach(const struct bench_options *options);
 int bench_empty(const struct bench_options *options);
 int bench_migrate(const struct bench_options *options);

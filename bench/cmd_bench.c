@@ -42,6 +42,10 @@ static const struct bench benches[] = {
 	  "attach-10000-mappings-ms",
 	  bench_attach },
 	{ "plan", "plan-median-error-percent plan-verdicts-right", bench_plan },
+	{ "trace",
+	  "trace-bytes-per-page trace-entropy-ratio "
+	  "trace-bytes-per-page-again trace-write-ns trace-read-ns",
+	  bench_trace },
 	{ "rollback",
 	  "rollback-ratio rollback-speedup rollback-p50-us rollback-p99-us",
 	  bench_rollback },
