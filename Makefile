@@ -46,9 +46,20 @@ demo: all ## build, then watch a guest being tracked and moved
 test: ## build and run every test; ends with the counts
 	@$(NEED) test
 	@$(MAKE) --no-print-directory all
+	@scripts/guest-kernel build-kernel || :
 	@ninja -C $(BUILD) --quiet $(TESTS)
 	@rm -f $(BUILD)/meson-logs/testlog.json
 	@$(MESON_TEST) -C $(BUILD) $(TEST_ARGS) || :
+	@$(SUMMARY) $(BUILD)/meson-logs/testlog.json
+
+.PHONY: test-kernel
+test-kernel: ## those that need another kernel, booted under qemu
+	@$(NEED) test
+	@$(MAKE) --no-print-directory all
+	@scripts/guest-kernel build-kernel || :
+	@ninja -C $(BUILD) --quiet $(TESTS)
+	@rm -f $(BUILD)/meson-logs/testlog.json
+	@TIDE_LONG=1 $(MESON_TEST) -C $(BUILD) boot $(TEST_ARGS) || :
 	@$(SUMMARY) $(BUILD)/meson-logs/testlog.json
 
 .PHONY: check-model
@@ -219,7 +230,8 @@ lint-clang: build-clang
 .PHONY: clean
 clean: ## remove every build directory
 	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-clang \
-		build-gcc build-ci build-arm64 build-riscv64 build-sysroot-*
+		build-gcc build-ci build-arm64 build-riscv64 build-sysroot-* \
+		build-kernel
 
 .PHONY: help
 help: ## this list
