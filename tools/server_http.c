@@ -99,7 +99,15 @@ static void shut(struct http *http, struct connection *connection)
 	resume(http, connection);
 }
 
-/* For a new one.  Those who wait for us are the last to go. */
+/* Does @a have to go before @b?  Those who wait for us are the last to go. */
+static int goes_before(const struct connection *a, const struct connection *b)
+{
+	if (!a->waiting != !b->waiting)
+		return !a->waiting;
+	return a->since_ns < b->since_ns;
+}
+
+/* For a new one. */
 static void shut_oldest(struct http *http)
 {
 	struct connection *oldest = NULL;
@@ -107,12 +115,8 @@ static void shut_oldest(struct http *http)
 	for (unsigned int i = 0; i < CONNECTIONS_MAX; i++) {
 		struct connection *other = &http->connections[i];
 
-		if (other->fd < 0 || other->shut)
-			continue;
-		if (!oldest || !other->waiting < !oldest->waiting)
-			continue;
-		if (!other->waiting > !oldest->waiting ||
-		    other->since_ns < oldest->since_ns)
+		if (other->fd >= 0 && !other->shut &&
+		    (!oldest || goes_before(other, oldest)))
 			oldest = other;
 	}
 	if (oldest)

@@ -643,6 +643,26 @@ def is_closed(connection):
         return True
 
 
+def test_oldest():
+    """Fails when those who only hold connections keep others out, or all of
+    them have to go for one."""
+    target = Target()
+    watch = Watch("-p", str(target.process.pid), "--interval", "1000s")
+    for part in (b"", b"GET / HT",
+                 b"GET /data?wait=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        held = []
+        for _ in range(100):
+            held.append(raw(watch, part))
+            if part:
+                time.sleep(0.001)
+        parse(watch.ask("/metrics")[2])
+        assert closed(held[0]) == b"" and closed(held[1]) == b""
+        assert not is_closed(held[99]) and not is_closed(held[80])
+        for connection in held:
+            connection.close()
+    assert watch.end() == (0, "")
+
+
 def test_slow():
     """Fails when a request that never ends is waited for, or one that waits
     is never answered."""
@@ -851,6 +871,7 @@ REAL = [
     ("a connection is used again", test_one_connection),
     ("garbage", test_garbage),
     ("many connections", test_many),
+    ("the oldest connections go for new ones", test_oldest),
     ("slow requests, and long waits", test_slow),
     ("addresses", test_addresses),
 ]
