@@ -169,6 +169,28 @@ def test_zeros():
     assert seen["data_pages"] >= DATA, seen
 
 
+def test_many_zeros():
+    """Fails when an estimate is off by more than it may."""
+    trace = folder() / "trace"
+    pages = 6000  # each third of them: at most 1,024 are looked at
+    holder = f"""
+import mmap, time
+memory = mmap.mmap(-1, {pages} * 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for page in range({pages}):
+    memory[page * 4096 + 4095] = page * 2654435761 % 2**32 // 2**16 % 3 != 0
+print("ready", flush=True)
+time.sleep(100)
+"""
+    with subprocess.Popen([sys.executable, "-c", holder],
+                          stdout=subprocess.PIPE, encoding="utf-8") as target:
+        assert target.stdout.readline() == "ready\n"
+        record("-p", target.pid, "-o", trace, "--for", "200ms")
+        target.kill()
+    seen = contents(trace)
+    zeros = seen["memory_pages"] - seen["data_pages"]
+    assert pages * 0.28 <= zeros <= pages * 0.38 + 400, seen
+
+
 def test_line():
     """Fails when the line for people does not say what it should."""
     trace = folder() / "trace"
@@ -423,6 +445,7 @@ CLAIMS = [("what cannot be recorded is one line, and no file", test_refused)]
 REAL = [
     ("the pages that a process writes, and no others", test_pages),
     ("pages of zeros", test_zeros),
+    ("pages of zeros, where there are many", test_many_zeros),
     ("a line for people", test_line),
     ("Ctrl-C ends a trace", test_interrupt),
     ("we end with the process", test_end),
