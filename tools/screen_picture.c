@@ -99,10 +99,12 @@ static int set_mappings(struct picture *picture, const struct sample *sample)
 		struct mapping *last = count ? &mappings[count - 1] : NULL;
 
 		if (last && goes_on(last, row)) {
+			picture->pieces[i].first = mapping_pages(last);
 			last->end = row->mapping.end;
 			last->npieces++;
 			continue;
 		}
+		picture->pieces[i].first = 0;
 		mappings[count] = (struct mapping){
 			.pid = row->pid,
 			.start = row->mapping.start,
@@ -257,10 +259,10 @@ static void find_ranges(struct picture *picture)
 			mapping++;
 		at = &picture->mappings[mapping];
 		range->mapping = mapping;
-		range->start = at->start + range->first * TIDE_PAGE_SIZE;
-		for (uint32_t j = at->first_piece; j < range->piece; j++)
-			range->start +=
-				picture->pieces[j].npages * TIDE_PAGE_SIZE;
+		range->start =
+			at->start +
+			(picture->pieces[range->piece].first + range->first) *
+				TIDE_PAGE_SIZE;
 		picture->ranges[i] = *range;
 	}
 	picture->nranges = runs.count;
@@ -418,29 +420,45 @@ const struct interval *picture_interval(const struct picture *picture,
 	return &picture->history[(picture->now - back) % PICTURE_HISTORY];
 }
 
+/* The piece that has that page: an index. */
+static uint32_t piece_of(const struct picture *picture,
+			 const struct mapping *mapping, uint64_t page)
+{
+	uint32_t low = mapping->first_piece;
+	uint32_t high = low + mapping->npieces - 1;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		const struct piece *piece = &picture->pieces[middle];
+
+		if (piece->first + piece->npages <= page)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 double picture_heat(const struct picture *picture,
 		    const struct mapping *mapping, uint64_t first,
 		    uint64_t npages, bool *ret_written)
 {
+	uint32_t at = piece_of(picture, mapping, first);
+	uint32_t end = mapping->first_piece + mapping->npieces;
 	double sum = 0;
 
 	*ret_written = false;
-	for (uint32_t i = 0; i < mapping->npieces && npages; i++) {
-		const struct piece *piece =
-			&picture->pieces[mapping->first_piece + i];
-		uint64_t n;
+	for (; at < end && npages; at++) {
+		const struct piece *piece = &picture->pieces[at];
+		uint64_t n = piece->first + piece->npages - first;
 		bool written;
 
-		if (first >= piece->npages) {
-			first -= piece->npages;
-			continue;
-		}
-		n = piece->npages - first;
 		n = n < npages ? n : npages;
-		sum += heat_of(piece->heat, first, n, picture->now, &written);
+		sum += heat_of(piece->heat, first - piece->first, n,
+			       picture->now, &written);
 		*ret_written |= written;
+		first += n;
 		npages -= n;
-		first = 0;
 	}
 	return sum;
 }

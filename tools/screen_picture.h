@@ -22,7 +22,7 @@
 /* A piece of a mapping: a row of the sampler. */
 struct piece {
 	uint32_t id;
-	uint64_t npages;
+	uint64_t first, npages; /* in its mapping */
 	struct heat *heat;
 };
 
@@ -87,7 +87,7 @@ int picture_copy(const struct picture *picture, struct picture *ret);
 const struct interval *picture_interval(const struct picture *picture,
 					uint32_t back);
 
-/* The heat of some pages of a mapping; what lies behind its end is cold. */
+/* The heat of some pages of a mapping, all of them in it. */
 double picture_heat(const struct picture *picture,
 		    const struct mapping *mapping, uint64_t first,
 		    uint64_t npages, bool *ret_written);
