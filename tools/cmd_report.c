@@ -174,14 +174,14 @@ static void say(const struct report *report)
 		return;
 	}
 	tide_curve_info_get(report->curve, &info);
-	printf("%s: %llu of %llu pages (%s of %s) were written in %s, in "
-	       "intervals of %s\n",
+	printf("%s: %llu pages (%s) were written in %s, in intervals of %s; "
+	       "%llu pages (%s) have content\n",
 	       report->output, (unsigned long long)info.dirty_pages,
-	       (unsigned long long)info.memory_pages,
 	       units_size(info.dirty_pages * TIDE_PAGE_SIZE).text,
-	       units_size(info.memory_pages * TIDE_PAGE_SIZE).text,
 	       units_time(report->trace.trace_ns).text,
-	       units_time(info.interval_ns).text);
+	       units_time(info.interval_ns).text,
+	       (unsigned long long)info.memory_pages,
+	       units_size(info.memory_pages * TIDE_PAGE_SIZE).text);
 }
 
 /* The trace, and the name of what becomes of it, which is to be freed. */

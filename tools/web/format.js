@@ -35,6 +35,8 @@ function formatPages(pages) {
 function formatSpan(seconds) {
 	if (seconds === 0)
 		return "0\u00a0s";
+	if (seconds < 1e-6)
+		return formatNumber(seconds * 1e9) + "\u00a0ns";
 	if (seconds < 1e-3)
 		return formatNumber(seconds * 1e6) + "\u00a0µs";
 	if (seconds < 1)

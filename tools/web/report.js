@@ -7,6 +7,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const NS = 1e9;
+const ROWS_AT_FIRST = 200; // thousands take a browser seconds
 const meanInterval = data.trace_ns / data.intervals / NS;
 const severalPids = new Set(data.mappings.map(one => one.pid)).size > 1;
 
@@ -69,8 +70,9 @@ function showHead() {
 		fact("Written at least once",
 		     formatBytes(data.dirty_pages * PAGE_BYTES),
 		     formatNumber(data.dirty_pages) + " pages in " +
-		     formatSpan(seconds) + (data.memory_pages ? ", " + percent(
-			     data.dirty_pages / data.memory_pages) : "")),
+		     formatSpan(seconds) + (data.memory_pages
+			? ", as much as " + percent(data.dirty_pages /
+			  data.memory_pages) + " of its memory" : "")),
 		fact("Written in an interval", formatBytes(each * PAGE_BYTES),
 		     formatNumber(each) + " pages in " +
 		     formatSpan(meanInterval) + ", on the average"),
@@ -348,17 +350,15 @@ function fillCell(cell, column, row) {
 function table(columns, rows) {
 	const made = element("table");
 	const head = element("tr"), body = element("tbody");
-	const fill = sorted => body.replaceChildren(...sorted.map(row => {
-		const line = element("tr");
-
-		for (const column of columns) {
-			const cell = element("td");
-
-			fillCell(cell, column, row);
-			line.append(cell);
-		}
-		return line;
-	}));
+	const more = element("button", "Show all " + formatNumber(rows.length));
+	let limit = ROWS_AT_FIRST, shown = rows;
+	const fill = sorted => {
+		shown = sorted;
+		body.replaceChildren(...sorted.slice(0, limit).map(
+			row => makeRow(columns, row)));
+		more.hidden = rows.length <= limit;
+	};
+	const box = element("div", undefined, "scroll");
 
 	for (const column of columns) {
 		const title = element("th", undefined,
@@ -377,8 +377,26 @@ function table(columns, rows) {
 
 	top.append(head);
 	made.append(top, body);
+	more.type = "button";
+	more.addEventListener("click", () => {
+		limit = Infinity;
+		fill(shown);
+	});
+	box.append(made, more);
 	fill(rows);
-	return made;
+	return box;
+}
+
+function makeRow(columns, row) {
+	const line = element("tr");
+
+	for (const column of columns) {
+		const cell = element("td");
+
+		fillCell(cell, column, row);
+		line.append(cell);
+	}
+	return line;
 }
 
 function makeSorter(title, column, rows, fill) {
