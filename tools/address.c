@@ -126,7 +126,7 @@ static int unix_connect(const char *text, const char *path, int *ret_fd)
 			   sizeof(address));
 	if (err) {
 		close(fd);
-		return tool_error("%s: %s: is a tidemark vm listening there?",
+		return tool_error("%s: %s: is anybody listening there?",
 				  text, strerror(-err));
 	}
 	*ret_fd = fd;
@@ -167,7 +167,7 @@ static int tcp_connect(const char *text, int *ret_fd)
 	}
 	freeaddrinfo(list);
 	if (err)
-		return tool_error("%s: %s: is a tidemark vm listening there?",
+		return tool_error("%s: %s: is anybody listening there?",
 				  text, strerror(-err));
 	return -1;
 }

@@ -22,6 +22,8 @@ static const struct command commands[] = {
 	{ "record", "write down which pages a process writes, and when",
 	  cmd_record },
 	{ "plan", "would pre-copy of a process converge?", cmd_plan },
+	{ "rehearse", "pre-copy a process to nowhere, and see",
+	  cmd_rehearse },
 	{ "report", "draw what a trace holds, as one HTML file", cmd_report },
 	{ "bench", "measure", cmd_bench },
 	{ "version", "print the version", cmd_version },

@@ -31,6 +31,7 @@ int cmd_soak(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
 int cmd_record(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
+int cmd_rehearse(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_bench(int argc, char **argv); /* lives in bench/ */
 

@@ -465,12 +465,21 @@ static int send_batch(struct rehearse *rehearse)
 	return err ? err : flush(rehearse);
 }
 
+/* A line that was idle while we looked does not make up for it. */
+static void begin_to_send(struct rehearse *rehearse, uint64_t now_ns)
+{
+	(void)tide_bucket_wait_ns(&rehearse->bucket, now_ns);
+	if (rehearse->bucket.tokens > 0)
+		rehearse->bucket.tokens = 0;
+}
+
 static int send_round(struct rehearse *rehearse)
 {
 	struct tide_rehearse_stats *stats = &rehearse->stats;
 	uint64_t begin_ns = tide_now_ns(), gfn = 0, n;
 	int err;
 
+	begin_to_send(rehearse, begin_ns);
 	stats->round_pages = stats->rest_pages;
 	stats->round_pages_done = stats->round_zero_pages = 0;
 	stats->round_bytes = 0;

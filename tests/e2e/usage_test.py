@@ -11,6 +11,7 @@ import command
 NEEDS = {"demo": [], "vm": [], "probe": [],
          "plan": ["x"], "report": ["x"],
          "record": ["--pid", "1", "--output", "/x/y"],
+         "rehearse": ["--pid", "1", "--bandwidth", "1M"],
          "watch": ["--pid", "1"], "soak": ["--minutes", "1"],
          "migrate": ["--control", "x", "--to", "unix:y"]}
 
