@@ -35,8 +35,8 @@
 static unsigned char *memory, *copy;
 static _Atomic int stop;
 
-static const enum tide_tracker trackers[] = { TIDE_TRACKER_WP,
-					      TIDE_TRACKER_SIGSEGV };
+static enum tide_tracker wp = TIDE_TRACKER_WP;
+static enum tide_tracker sigsegv = TIDE_TRACKER_SIGSEGV;
 
 static void need(enum tide_tracker tracker)
 {
@@ -125,39 +125,35 @@ static void nap_ms(long ms)
 /* Fails when a write that falls into a harvest is lost. */
 static void test_threads(void **state)
 {
-	(void)state;
-	for (size_t t = 0; t < 2; t++) {
-		pthread_t thread[WRITERS];
-		struct tide_client *client;
-		struct tide_space *space;
+	const enum tide_tracker *tracker = *state;
+	pthread_t thread[WRITERS];
+	struct tide_client *client;
+	struct tide_space *space;
 
-		need(trackers[t]);
-		memory = map(PAGES);
-		copy = map(PAGES);
-		assert_int_equal(tide_space_create(&space), 0);
-		assert_int_equal(tide_space_attach(space, trackers[t], NULL),
-				 0);
-		add(space, memory, PAGES);
-		assert_int_equal(tide_client_open(space, "copy",
-						  TIDE_START_ALL_DIRTY,
-						  &client),
-				 0);
-		start(thread);
-		for (int i = 0; i < 100 * (int)test_long(); i++) {
-			(void)harvest(client);
-			nap_ms(1);
-		}
-		finish(thread);
+	need(*tracker);
+	memory = map(PAGES);
+	copy = map(PAGES);
+	assert_int_equal(tide_space_create(&space), 0);
+	assert_int_equal(tide_space_attach(space, *tracker, NULL), 0);
+	add(space, memory, PAGES);
+	assert_int_equal(
+		tide_client_open(space, "copy", TIDE_START_ALL_DIRTY, &client),
+		0);
+	start(thread);
+	for (int i = 0; i < 100 * (int)test_long(); i++) {
 		(void)harvest(client);
-		for (uint64_t page = 0; page < PAGES; page++)
-			assert_memory_equal(copy + page * PAGE,
-					    memory + page * PAGE, 8);
-		assert_int_equal(harvest(client), 0);
-		tide_client_close(client);
-		tide_space_destroy(space);
-		munmap(memory, PAGES * PAGE);
-		munmap(copy, PAGES * PAGE);
+		nap_ms(1);
 	}
+	finish(thread);
+	(void)harvest(client);
+	for (uint64_t page = 0; page < PAGES; page++)
+		assert_memory_equal(copy + page * PAGE, memory + page * PAGE,
+				    8);
+	assert_int_equal(harvest(client), 0);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	munmap(memory, PAGES * PAGE);
+	munmap(copy, PAGES * PAGE);
 }
 
 /* Fails when a fault that was ours when it was raised, and finds its slot
@@ -554,7 +550,8 @@ static void test_not_armed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_threads),
+		{ "test_threads, wp", test_threads, NULL, NULL, &wp },
+		{ "test_threads, sigsegv", test_threads, NULL, NULL, &sigsegv },
 		cmocka_unit_test(test_removals),
 		cmocka_unit_test(test_many_mappings),
 		cmocka_unit_test(test_handlers),
