@@ -10,31 +10,46 @@
 #include "screen_text.h"
 #include "units.h"
 
-static void draw_titles(struct rect rect, bool ends)
+/* What there is room for. */
+static bool has_heat(struct rect rect)
+{
+	return rect.columns >= 52;
+}
+
+static bool has_ends(struct rect rect)
+{
+	return rect.columns >= 84;
+}
+
+static void draw_titles(struct rect rect)
 {
 	term_style(STYLE_DIM);
 	(void)text_put(rect.y, rect.x, rect.columns,
-		       "%9s %10s %7s  %-12s%s %10s  name", "pages", "bytes",
-		       "heat", "from", ends ? "-to          " : "", "size");
+		       "%9s %10s%s  %-12s%s %10s  name", "pages", "bytes",
+		       has_heat(rect) ? "    heat" : "", "from",
+		       has_ends(rect) ? "-to          " : "", "size");
 }
 
 static void draw_range(const struct picture *picture, const struct range *range,
-		       struct rect rect, bool ends, bool chosen)
+		       struct rect rect, bool chosen)
 {
 	uint64_t bytes = range->npages * TIDE_PAGE_SIZE;
+	uint64_t heat_bytes = (uint64_t)(range->heat * (double)TIDE_PAGE_SIZE);
 	uint64_t until = range->start + bytes;
 	int x = rect.x, end = rect.x + rect.columns;
 
 	term_style(chosen ? STYLE_SELECTED : STYLE_PLAIN);
 	if (chosen)
 		(void)mvhline(rect.y, x, ' ', rect.columns);
-	x += text_put(
-		rect.y, x, end - x, "%9.1f %10s %7s  %012llx", range->heat,
-		units_size((uint64_t)(range->heat * (double)TIDE_PAGE_SIZE))
-			.text,
-		text_percent(range->heat, (double)range->npages).text,
-		(unsigned long long)range->start);
-	if (ends)
+	x += text_put(rect.y, x, end - x, "%9.1f %10s", range->heat,
+		      units_size(heat_bytes).text);
+	if (has_heat(rect))
+		x += text_put(
+			rect.y, x, end - x, " %7s",
+			text_percent(range->heat, (double)range->npages).text);
+	x += text_put(rect.y, x, end - x, "  %012llx",
+		      (unsigned long long)range->start);
+	if (has_ends(rect))
 		x += text_put(rect.y, x, end - x, "-%012llx",
 			      (unsigned long long)until);
 	x += text_put(rect.y, x, end - x, " %10s", units_size(bytes).text);
@@ -45,7 +60,6 @@ static void draw_range(const struct picture *picture, const struct range *range,
 void ranges_draw(struct screen *screen, struct rect rect)
 {
 	const struct picture *picture = screen_picture(screen);
-	bool ends = rect.columns >= 84;
 	uint32_t rows;
 	char text[128];
 
@@ -55,7 +69,7 @@ void ranges_draw(struct screen *screen, struct rect rect)
 	screen_head(screen, PANE_RANGES, &rect, text);
 	if (rect.rows < 2)
 		return;
-	draw_titles(rect, ends);
+	draw_titles(rect);
 	rect.y++;
 	rect.rows--;
 	screen->range_page = rect.rows;
@@ -68,7 +82,7 @@ void ranges_draw(struct screen *screen, struct rect rect)
 		screen->range_top = screen->range - rows + 1;
 	for (uint32_t i = screen->range_top;
 	     i < picture->nranges && i < screen->range_top + rows; i++) {
-		draw_range(picture, &picture->ranges[i], rect, ends,
+		draw_range(picture, &picture->ranges[i], rect,
 			   screen->focus == PANE_RANGES && i == screen->range);
 		rect.y++;
 	}

@@ -107,12 +107,13 @@ static uint32_t place_of(const struct table *table, uint32_t mapping)
 
 /* What there is room for. */
 struct columns {
-	bool share, total, address, strip, pid;
+	bool size, share, total, address, strip, pid;
 };
 
 static struct columns columns_for(const struct picture *picture, int columns)
 {
 	return (struct columns){
+		.size = columns >= 48,
 		.share = columns >= 56,
 		.total = columns >= 78,
 		.address = columns >= 96,
@@ -125,8 +126,9 @@ static void draw_titles(struct rect rect, struct columns has)
 {
 	char text[TEXT_MAX];
 
-	(void)snprintf(text, sizeof(text), "%8s %10s%s %10s%s%s%s%s  name",
-		       "pages", "bytes", has.share ? "   share" : "", "size",
+	(void)snprintf(text, sizeof(text), "%8s %10s%s%s%s%s%s%s  name",
+		       "pages", "bytes", has.share ? "   share" : "",
+		       has.size ? "       size" : "",
 		       has.total ? "     total      bytes" : "",
 		       has.address ? "  address     " : "",
 		       has.strip ? "  heat            " : "",
@@ -177,7 +179,8 @@ static void draw_row(const struct picture *picture,
 						   (double)TIDE_PAGE_SIZE,
 					   (double)size)
 				      .text);
-	x += text_put(y, x, end - x, " %10s", units_size(size).text);
+	if (has.size)
+		x += text_put(y, x, end - x, " %10s", units_size(size).text);
 	if (has.total)
 		x += text_put(
 			y, x, end - x, " %9llu %10s",

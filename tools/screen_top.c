@@ -16,6 +16,7 @@
 #define FIGURES_FEW 2
 #define FIGURES_WIDTH 80
 #define LABEL 13
+#define LABEL_SHORT 9
 #define PART_MAX 128
 #define AXIS 16
 #define WIDE 120 /* columns from which the graph is beside the figures */
@@ -48,56 +49,66 @@ static const char *state_of(const struct screen *screen, char state)
 	return "?";
 }
 
-static void draw_bar(const struct screen *screen, struct rect rect)
+/* At the right of the first line, as much as there is room for. */
+static void tell_process(const struct screen *screen, int columns, char *ret,
+			 size_t size)
 {
 	const struct picture *picture = screen_picture(screen);
-	char right[160], processes[32] = "";
-	int room;
+	char processes[32] = "", more[80] = "";
 
 	if (picture->processes > 1)
 		(void)snprintf(processes, sizeof(processes), " of %u",
 			       picture->processes);
-	(void)snprintf(right, sizeof(right), "  pid %d%s %s  every %s  %s%s ",
-		       (int)picture->pid, processes,
-		       state_of(screen, picture->state),
-		       units_time(screen->interval_ns).text,
-		       rect.columns >= 100 ? "since " : "", screen->since);
-	term_style(STYLE_BAR);
-	(void)mvhline(rect.y, rect.x, ' ', rect.columns);
+	if (columns >= 72)
+		(void)snprintf(more, sizeof(more), "  every %s  %s%s",
+			       units_time(screen->interval_ns).text,
+			       columns >= 100 ? "since " : "", screen->since);
+	(void)snprintf(ret, size, "%s  pid %d%s %s%s ",
+		       screen->paused ? "  PAUSED" : "", (int)picture->pid,
+		       processes, state_of(screen, picture->state), more);
+}
+
+static void draw_bar(const struct screen *screen, struct rect rect)
+{
+	char right[160];
+	int room;
+
+	tell_process(screen, rect.columns, right, sizeof(right));
 	room = rect.columns - (int)strlen(right);
-	if (room < 20) {
-		(void)text_put(rect.y, rect.x, rect.columns, " pid %d %s",
-			       (int)picture->pid,
-			       state_of(screen, picture->state));
-		return;
-	}
-	(void)text_put(rect.y, rect.x + room, rect.columns - room, "%s", right);
-	(void)text_put(rect.y, rect.x, room, " tidemark  %s", picture->command);
-	if (screen->paused) {
-		term_style(STYLE_WARNING);
-		(void)text_put(rect.y, rect.x + room - 8, 8, " PAUSED ");
-	}
+	term_style(screen->paused ? STYLE_WARNING : STYLE_BAR);
+	(void)mvhline(rect.y, rect.x, ' ', rect.columns);
+	if (room > 0)
+		(void)text_put(rect.y, rect.x, room, " %s%s",
+			       rect.columns >= 72 ? "tidemark  " : "",
+			       screen_picture(screen)->command);
+	(void)text_put(rect.y, rect.x + (room > 0 ? room : 0), rect.columns,
+		       "%s", right);
 }
 
 /* ---- figures ---- */
 
+static int label_columns(struct rect rect)
+{
+	return rect.columns < 60 ? LABEL_SHORT : LABEL;
+}
+
 static void put_label(struct rect rect, int row, const char *text)
 {
 	term_style(STYLE_DIM);
-	(void)text_put(rect.y + row, rect.x + 1, LABEL, "%s", text);
-	term_style(STYLE_PLAIN);
+	(void)text_put(rect.y + row, rect.x + 1, label_columns(rect) - 2, "%s",
+		       text);
 }
 
-/* Of those, as many as there is room for. */
+/* Of those, as many as there is room for, of the first at least a part. */
 static void put_parts(struct rect rect, int row, char parts[][PART_MAX],
 		      int count)
 {
-	int x = LABEL, gap = 0;
+	int x = label_columns(rect), gap = 0;
 
 	for (int i = 0; i < count; i++) {
 		int length = (int)strlen(parts[i]);
 
-		if (x + gap + length > rect.columns)
+		if (i && x + gap + length > rect.columns)
 			break;
 		if (gap) {
 			term_style(STYLE_DIM);
@@ -112,6 +123,15 @@ static void put_parts(struct rect rect, int row, char parts[][PART_MAX],
 	}
 }
 
+static void put_instead(struct rect rect, int row, const char *text)
+{
+	int label = label_columns(rect);
+
+	term_style(STYLE_PLAIN);
+	(void)text_put(rect.y + row, rect.x + label, rect.columns - label, "%s",
+		       text);
+}
+
 static void draw_written(const struct picture *picture, struct rect rect,
 			 int row)
 {
@@ -121,8 +141,7 @@ static void draw_written(const struct picture *picture, struct rect rect,
 
 	put_label(rect, row, "written");
 	if (!picture->now) {
-		(void)text_put(rect.y + row, rect.x + LABEL, rect.columns,
-			       "the first interval is not over yet");
+		put_instead(rect, row, "the first interval is not over yet");
 		return;
 	}
 	(void)snprintf(parts[0], PART_MAX, "%s, %s in %s",
@@ -160,9 +179,9 @@ static void draw_working_set(const struct screen *screen, struct rect rect,
 
 	put_label(rect, row, "working set");
 	if (!picture->window_ns) {
-		(void)text_put(rect.y + row, rect.x + LABEL,
-			       rect.columns - LABEL, "known after %u intervals",
+		(void)snprintf(parts[0], PART_MAX, "known after %u intervals",
 			       screen->window);
+		put_instead(rect, row, parts[0]);
 		return;
 	}
 	(void)snprintf(parts[0], PART_MAX, "%s, %s in %s",
@@ -182,13 +201,13 @@ static void draw_looking(const struct picture *picture, struct rect rect,
 	char parts[3][PART_MAX];
 
 	put_label(rect, row, "cost");
-	(void)snprintf(parts[0], PART_MAX, "held %s",
+	(void)snprintf(parts[1], PART_MAX, "held %s",
 		       units_time(picture->held_ns).text);
 	if (picture->attaches > 1)
-		(void)snprintf(parts[0], PART_MAX, "held %s, %u times",
+		(void)snprintf(parts[1], PART_MAX, "held %s, %u times",
 			       units_time(picture->held_ns).text,
 			       picture->attaches);
-	(void)snprintf(parts[1], PART_MAX, "looking %s in %s, %s of a core",
+	(void)snprintf(parts[0], PART_MAX, "looking %s in %s, %s of a core",
 		       units_time(picture->harvest_ns).text,
 		       units_time(picture->last.ns).text,
 		       text_percent((double)picture->harvest_ns,
@@ -209,12 +228,10 @@ static void draw_faults(const struct screen *screen, struct rect rect, int row)
 
 	put_label(rect, row, "");
 	if (!screen->write_ns) {
-		(void)text_put(rect.y + row, rect.x + LABEL,
-			       rect.columns - LABEL,
-			       "faults cannot be measured here");
+		put_instead(rect, row, "faults cannot be measured here");
 		return;
 	}
-	(void)snprintf(parts[0], PART_MAX, "its faults ~%s in %s, %s of a core",
+	(void)snprintf(parts[0], PART_MAX, "faults ~%s in %s, %s of a core",
 		       units_time(ns).text, units_time(picture->last.ns).text,
 		       text_percent((double)ns, (double)picture->last.ns).text);
 	(void)snprintf(parts[1], PART_MAX, "%s, %s each",
