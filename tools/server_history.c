@@ -8,7 +8,8 @@
  * and when there are too many, runs of a mapping whose pages are in the same
  * block of 2^k are joined, for a k that grows until they are few.  A run that
  * is longer than a block stays as it is.  Where even one run a mapping is too
- * many, the mappings with the fewest pages are left out, and counted.
+ * many, the mappings with the fewest pages are left out, and counted; so are
+ * those beyond SEGMENTS_MAX in all the columns.
  *
  * A ring has the last COLUMNS columns, from number oldest to newest.
  *
@@ -31,20 +32,19 @@
 #define COLUMNS_AT_ONCE 60u
 #define RUNS_MAX 400u
 #define ROOM (2 * RUNS_MAX)
+#define SEGMENTS_MAX 1000u
 #define BLOCK_MAX 52u /* 2^52 pages are an address space */
 
 struct run {
-	uint32_t id;
+	uint32_t id, row;	/* in the sample */
 	uint64_t first, npages; /* pages; in the mapping */
 	uint64_t pages;		/* of them that were written */
 };
 
 struct column {
-	uint64_t begin_ns, end_ns, pages, harvest_ns, window_ns, window_pages;
-	uint64_t left_out; /* pages that are in no run */
-	uint32_t newest_id, changes;
-	struct run *runs;
-	uint32_t nruns;
+	uint64_t begin_ns;
+	uint32_t newest_id; /* of the mappings that were there */
+	struct text json;   /* made once, and given many times */
 };
 
 struct segment {
@@ -89,7 +89,9 @@ static int by_pages(const void *a, const void *b)
 {
 	const struct run *x = a, *y = b;
 
-	return (x->pages < y->pages) - (x->pages > y->pages);
+	if (x->pages != y->pages)
+		return x->pages < y->pages ? 1 : -1;
+	return (x->id > y->id) - (x->id < y->id);
 }
 
 /* One run a mapping, and yet too many. */
@@ -124,6 +126,7 @@ static void take(struct taking *taking, const struct sample *sample)
 		const struct sample_run *from = &sample->runs[i];
 		const struct run run = {
 			.id = sample->rows[from->row].id,
+			.row = from->row,
 			.first = from->first_page,
 			.npages = from->npages,
 			.pages = from->npages,
@@ -208,9 +211,12 @@ static int add_segment(struct history *history, const struct sample_row *row)
 	return 0;
 }
 
+/* The segments of what was taken; where they are too many, it is left out. */
 static int take_segments(struct history *history, const struct sample *sample,
-			 const struct column *column)
+			 struct taking *taking)
 {
+	uint32_t kept = 0;
+
 	for (uint32_t i = 0; i < sample->ngone; i++) {
 		struct segment *segment = find(history, sample->gone[i]);
 
@@ -219,17 +225,21 @@ static int take_segments(struct history *history, const struct sample *sample,
 		segment->to_ns = sample->begin_ns;
 		history->segments_changed = history->newest;
 	}
-	for (size_t i = 0; i < sample->nruns; i++) {
-		const struct sample_row *row =
-			&sample->rows[sample->runs[i].row];
+	for (uint32_t i = 0; i < taking->nruns; i++) {
+		const struct run run = taking->runs[i];
 
-		if (i && sample->runs[i].row == sample->runs[i - 1].row)
-			continue;
-		if (!find(history, row->id) && add_segment(history, row))
+		if (!find(history, run.id) &&
+		    history->nsegments < SEGMENTS_MAX &&
+		    add_segment(history, &sample->rows[run.row]))
 			return -ENOMEM;
+		if (find(history, run.id)) {
+			find(history, run.id)->last = history->newest;
+			taking->runs[kept++] = run;
+		} else {
+			taking->left_out += run.pages;
+		}
 	}
-	for (uint32_t i = 0; i < column->nruns; i++)
-		find(history, column->runs[i].id)->last = history->newest;
+	taking->nruns = kept;
 	return 0;
 }
 
@@ -277,7 +287,7 @@ void history_destroy(struct history *history)
 	if (!history)
 		return;
 	for (uint32_t i = 0; i < COLUMNS; i++)
-		free(history->columns[i].runs);
+		text_free(&history->columns[i].json);
 	free(history->segments);
 	free(history);
 }
@@ -285,6 +295,44 @@ void history_destroy(struct history *history)
 uint64_t history_newest(const struct history *history)
 {
 	return history->newest;
+}
+
+static void make_json(struct column *column, uint64_t number,
+		      const struct sample *sample, const struct taking *taking)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} members[] = {
+		{ "{\"number\":", number },
+		{ ",\"begin_ns\":", sample->begin_ns },
+		{ ",\"end_ns\":", sample->end_ns },
+		{ ",\"dirty_pages\":", sample->pages },
+		{ ",\"harvest_ns\":", sample->harvest_ns },
+		{ ",\"window_ns\":", sample->window_ns },
+		{ ",\"window_dirty_pages\":", sample->window_pages },
+		{ ",\"left_out_pages\":", taking->left_out },
+	};
+	struct text *text = &column->json;
+
+	text_free(text);
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+		text_add(text, members[i].name);
+		text_add_number(text, members[i].value);
+	}
+	text_add(text, ",\"runs\":[");
+	for (uint32_t i = 0; i < taking->nruns; i++) {
+		const struct run *run = &taking->runs[i];
+		const uint64_t numbers[] = { run->id, run->first, run->npages,
+					     run->pages };
+
+		for (uint32_t j = 0; j < 4; j++) {
+			if (i || j)
+				text_add(text, ",");
+			text_add_number(text, numbers[j]);
+		}
+	}
+	text_add(text, "]}");
 }
 
 int history_add(struct history *history, const struct sample *sample)
@@ -296,31 +344,13 @@ int history_add(struct history *history, const struct sample *sample)
 	column = &history->columns[++history->newest % COLUMNS]; /* I1 */
 	if (history->newest - history->oldest == COLUMNS)
 		history->oldest++;
-	free(column->runs);
-	*column = (struct column){
-		.begin_ns = sample->begin_ns,
-		.end_ns = sample->end_ns,
-		.pages = sample->pages,
-		.harvest_ns = sample->harvest_ns,
-		.window_ns = sample->window_ns,
-		.window_pages = sample->window_pages,
-		.left_out = taking.left_out,
-		.newest_id = newest_id(sample),
-		.changes = sample->changes,
-	};
-	if (taking.nruns) {
-		size_t size = taking.nruns * sizeof(taking.runs[0]);
-
-		column->runs = malloc(size);
-		if (!column->runs)
-			return -ENOMEM;
-		memcpy(column->runs, taking.runs, size);
-		column->nruns = taking.nruns;
-	}
-	if (take_segments(history, sample, column))
-		return -ENOMEM;
+	column->begin_ns = sample->begin_ns;
+	column->newest_id = newest_id(sample);
 	forget_segments(history);
-	return 0;
+	if (take_segments(history, sample, &taking))
+		return -ENOMEM;
+	make_json(column, history->newest, sample, &taking);
+	return column->json.failed ? -ENOMEM : 0;
 }
 
 /* ---- as JSON ---- */
@@ -350,51 +380,6 @@ static void add_segments(const struct history *history, struct text *text)
 	text_add(text, "],");
 }
 
-static void add_column(const struct column *column, uint64_t number,
-		       struct text *text)
-{
-	const uint64_t values[] = {
-		number,
-		column->begin_ns,
-		column->end_ns,
-		column->pages,
-		column->harvest_ns,
-		column->window_ns,
-		column->window_pages,
-		column->changes,
-		column->left_out,
-	};
-	static const char *const names[] = {
-		"{\"number\":",
-		",\"begin_ns\":",
-		",\"end_ns\":",
-		",\"dirty_pages\":",
-		",\"harvest_ns\":",
-		",\"window_ns\":",
-		",\"window_dirty_pages\":",
-		",\"mapping_changes\":",
-		",\"left_out_pages\":",
-	};
-
-	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
-		text_add(text, names[i]);
-		text_add_number(text, values[i]);
-	}
-	text_add(text, ",\"runs\":[");
-	for (uint32_t i = 0; i < column->nruns; i++) {
-		const struct run *run = &column->runs[i];
-		const uint64_t numbers[] = { run->id, run->first, run->npages,
-					     run->pages };
-
-		for (uint32_t j = 0; j < 4; j++) {
-			if (i || j)
-				text_add(text, ",");
-			text_add_number(text, numbers[j]);
-		}
-	}
-	text_add(text, "]}");
-}
-
 void history_json(const struct history *history, uint64_t since,
 		  struct text *ret)
 {
@@ -417,7 +402,7 @@ void history_json(const struct history *history, uint64_t since,
 	for (uint64_t n = from; n <= to; n++) {
 		if (n > from)
 			text_add(ret, ",");
-		add_column(&history->columns[n % COLUMNS], n, ret);
+		text_add_text(ret, &history->columns[n % COLUMNS].json);
 	}
 	text_add(ret, "]");
 }

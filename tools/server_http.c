@@ -12,8 +12,9 @@
  * last answer on it until it is answered and has been read; then the connection
  * is shut, however slowly bytes still come.  Beyond CONNECTIONS_WANTED the
  * oldest has to go for a new one, so that those who only hold connections keep
- * nobody out.  What a request may be long is bounded by MEMORY, what one
- * http_run() does by the number of connections and the size of a page.
+ * nobody out.  What a request may be long is bounded by MEMORY.  What one
+ * http_run() does is bounded by RUN_NS, after which pages that have to be made
+ * are put off until the next one, and by SEND_BUFFER, all that is sent at once.
  *
  * A page that waits is a connection that libmicrohttpd has put aside.  It does
  * not see its end then; it is asked again after HTTP_WAIT_NS at the latest.
@@ -43,6 +44,8 @@
 #define CONNECTIONS_MAX 64u
 #define MEMORY ((size_t)16 << 10)
 #define SWEEP_MS 1000u
+#define RUN_NS 2000000u
+#define SEND_BUFFER (64 << 10)
 
 struct connection {
 	int fd; /* -1: free */
@@ -50,7 +53,8 @@ struct connection {
 	uint64_t since_ns; /* it was made, or its last answer was read */
 	struct MHD_Connection *waiting;
 	uint64_t waiting_since_ns;
-	int waited; /* this request has been put aside once */
+	int waited;  /* the page of this request has made it wait once */
+	int put_off; /* it waits for the next run only */
 };
 
 struct http {
@@ -59,7 +63,8 @@ struct http {
 	const struct http_page *pages;
 	void *context;
 	int epoll_fd, timer_fd;
-	unsigned int nwaiting;
+	unsigned int nwaiting, nput_off; /* the former without the latter */
+	uint64_t run_until_ns;
 	struct connection connections[CONNECTIONS_MAX];
 };
 
@@ -87,7 +92,11 @@ static void resume(struct http *http, struct connection *connection)
 	if (!waiting)
 		return;
 	connection->waiting = NULL;
-	http->nwaiting--;
+	if (connection->put_off)
+		http->nput_off--;
+	else
+		http->nwaiting--;
+	connection->put_off = 0;
 	MHD_resume_connection(waiting);
 }
 
@@ -232,15 +241,21 @@ static enum MHD_Result refuse(struct MHD_Connection *connection,
 		      response);
 }
 
-static enum MHD_Result wait_for_more(struct http *http,
-				     struct MHD_Connection *connection)
+/* Until http_wake() or, @put_off, until the next run. */
+static enum MHD_Result put_aside(struct http *http,
+				 struct MHD_Connection *connection, int put_off)
 {
 	struct connection *ours = connection_of(connection);
 
 	ours->waiting = connection;
-	ours->waited = 1;
 	ours->waiting_since_ns = tool_now_ns();
-	http->nwaiting++;
+	ours->put_off = put_off;
+	if (put_off) {
+		http->nput_off++;
+	} else {
+		http->nwaiting++;
+		ours->waited = 1;
+	}
 	MHD_suspend_connection(connection);
 	return MHD_YES;
 }
@@ -259,9 +274,11 @@ static enum MHD_Result give(struct http *http, const struct http_page *page,
 			      MHD_create_response_from_buffer(
 				      page->size, (void *)(uintptr_t)page->text,
 				      MHD_RESPMEM_PERSISTENT));
+	if (tool_now_ns() > http->run_until_ns)
+		return put_aside(http, connection, 1);
 	if (page->make(http->context, &request, &text) == HTTP_WAIT) {
 		text_free(&text);
-		return wait_for_more(http, connection);
+		return put_aside(http, connection, 0);
 	}
 	if (text.failed) {
 		text_free(&text);
@@ -351,6 +368,8 @@ static void set_timer(struct http *http)
 		if (MHD_get_timeout(http->daemon, &ms) != MHD_YES ||
 		    ms > SWEEP_MS)
 			ms = SWEEP_MS;
+		if (http->nput_off)
+			ms = 0;
 		when.it_value.tv_sec = (time_t)(ms / 1000);
 		when.it_value.tv_nsec = (long)(ms % 1000) * 1000000 + 1;
 	}
@@ -370,6 +389,11 @@ unsigned int http_waiting(const struct http *http)
 void http_run(struct http *http)
 {
 	sweep(http);
+	for (unsigned int i = 0; http->nput_off && i < CONNECTIONS_MAX; i++) {
+		if (http->connections[i].put_off)
+			resume(http, &http->connections[i]);
+	}
+	http->run_until_ns = tool_now_ns() + RUN_NS;
 	(void)MHD_run(http->daemon); /* that it was started for this */
 	set_timer(http);
 }
@@ -392,6 +416,12 @@ static int watch_fd(struct http *http, int fd)
 
 static int start(struct http *http, int listen_fd)
 {
+	const int buffer = SEND_BUFFER;
+
+	/* Connections that are accepted have the same.  If it cannot be set,
+	 * more is sent at once. */
+	(void)setsockopt(listen_fd, SOL_SOCKET, SO_SNDBUF, &buffer,
+			 sizeof(buffer));
 	/* Memory is the most likely reason, and it tells none. */
 	errno = ENOMEM;
 	http->daemon = MHD_start_daemon(

@@ -45,6 +45,11 @@ void text_add(struct text *text, const char *more)
 	add_bytes(text, more, strlen(more));
 }
 
+void text_add_text(struct text *text, const struct text *more)
+{
+	add_bytes(text, more->data, more->size);
+}
+
 void text_addf(struct text *text, const char *format, ...)
 {
 	va_list args;

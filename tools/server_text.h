@@ -18,6 +18,7 @@ struct text {
 };
 
 void text_add(struct text *text, const char *more);
+void text_add_text(struct text *text, const struct text *more);
 void text_addf(struct text *text, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* @number, in decimal: what there is the most of. */
