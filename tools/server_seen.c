@@ -255,8 +255,10 @@ static void add_dirty_of_mappings(const struct seen *seen, struct text *text,
 	}
 	text_addf(text,
 		  "tidemark_%s{pid=\"\",mapping=\"\",start=\"\","
-		  "name=\"other\"} %llu\n",
-		  name, (unsigned long long)(seen->other_pages * unit));
+		  "name=\"other\"} ",
+		  name);
+	text_add_number(text, seen->other_pages * unit);
+	text_add(text, "\n");
 }
 
 void seen_metrics(const struct seen *seen, struct text *ret)

@@ -3,6 +3,7 @@
 #include "server_text.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,19 +125,18 @@ static void add_quoted(struct text *text, const char *words, int is_label)
 	while (*at) {
 		size_t length = utf8_length(at);
 		const char *plain = (const char *)at;
+		bool is_control = *at < 0x20 || *at == 0x7f;
 
-		if (length == 0)
+		if (*at == '\n')
+			add_bytes(text, "\\n", 2);
+		else if (length == 0 || (is_control && is_label))
 			add_bytes(text, REPLACEMENT, 3);
+		else if (is_control)
+			text_addf(text, "\\u%04x", *at);
 		else if (*at == '"' || *at == '\\')
 			text_addf(text, "\\%c", *at);
-		else if (*at == '\n')
-			add_bytes(text, "\\n", 2);
-		else if (*at >= 0x20 && *at != 0x7f)
-			add_bytes(text, plain, length);
-		else if (is_label)
-			add_bytes(text, REPLACEMENT, 3);
 		else
-			text_addf(text, "\\u%04x", *at);
+			add_bytes(text, plain, length);
 		at += length ? length : 1;
 	}
 	add_bytes(text, "\"", 1);

@@ -6,7 +6,7 @@
  * answered when there is something.  When watching is over, those who wait are
  * told before the port is closed.
  */
-#include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -185,24 +185,21 @@ int view_server_listen(const char *address, int *ret_fd)
 /* Which port it is, is only known now. */
 static void say_where(int listen_fd)
 {
-	struct sockaddr_storage storage = { 0 };
-	socklen_t size = sizeof(storage);
-	char text[INET6_ADDRSTRLEN] = "";
-	const struct sockaddr_in *four = (const void *)&storage;
-	const struct sockaddr_in6 *six = (const void *)&storage;
+	struct sockaddr_storage address = { 0 };
+	socklen_t size = sizeof(address);
+	char host[INET6_ADDRSTRLEN] = "", port[8] = "";
 	int is_six;
 
-	(void)getsockname(listen_fd, (struct sockaddr *)&storage, &size);
-	is_six = storage.ss_family == AF_INET6;
-	(void)inet_ntop(storage.ss_family,
-			is_six ? (const void *)&six->sin6_addr
-			       : (const void *)&four->sin_addr,
-			text, sizeof(text));
+	if (getsockname(listen_fd, (struct sockaddr *)&address, &size) != 0 ||
+	    getnameinfo((struct sockaddr *)&address, size, host, sizeof(host),
+			port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		return; /* a socket that listens has an address */
+	is_six = address.ss_family == AF_INET6;
 	fprintf(stderr,
-		"tidemark: watch: a live page on http://%s%s%s:%u/, metrics "
+		"tidemark: watch: a live page on http://%s%s%s:%s/, metrics "
 		"on /metrics\n",
-		is_six ? "[" : "", text, is_six ? "]" : "",
-		ntohs(is_six ? six->sin6_port : four->sin_port));
+		is_six ? "[" : "", host, is_six ? "]" : "", port);
 }
 
 /* The ADDR of ADDR:PORT, as a browser says it in Host. */
