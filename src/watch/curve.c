@@ -32,8 +32,8 @@
  *       intervals first .. last, and whose mapping is there
  *   I2  age.pages[i] counts the pages that were written last in interval i and
  *       whose mapping is there
+ *   I3  a longer window begins no later
  */
-#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -54,7 +54,7 @@
 
 struct window {
 	double ns;
-	uint32_t first; /* interval that it begins with; 0: not active yet */
+	uint32_t first; /* interval that it begins with */
 	uint64_t pages;
 	uint64_t seen; /* values, and their sum; of them are kept: */
 	double sum;
@@ -82,11 +82,13 @@ struct builder {
 	struct tide_trace_reader *reader;
 	struct gaps gaps;
 	struct written written;
-	struct tally moved; /* of one interval */
-	struct tally gone;  /* since the last interval */
-	struct tally age;   /* I2; touched is not used */
-	struct window windows[WINDOWS];
-	uint64_t *ends_ns; /* by interval; 0 for 0 */
+	struct tally moved;			  /* of one interval */
+	struct tally gone;			  /* since the last interval */
+	struct tally age;			  /* I2; touched is not used */
+	struct window windows[WINDOWS];		  /* by length */
+	uint32_t active;			  /* of them */
+	uint64_t won[WINDOWS], lost[WINDOWS + 1]; /* in this interval */
+	uint64_t *ends_ns;			  /* by interval; 0 for 0 */
 	uint32_t max, last;
 	uint64_t dirty_pages, written_pages, harvest_ns, held_ns;
 	uint64_t random; /* the same for the same trace */
@@ -128,24 +130,50 @@ static bool has_left(const struct builder *builder, const struct window *window)
 	       window->first < builder->last;
 }
 
-/* All windows of the interval that has ended. */
-static int look_back(struct builder *builder)
+/* What was won by a window, all shorter ones have won; what was lost, all
+ * longer ones have lost. */
+static void settle(struct builder *builder)
 {
-	const uint64_t *age = builder->age.pages;
+	uint64_t won = 0, lost = 0;
 
-	for (uint32_t i = 0; i < WINDOWS; i++) {
-		struct window *window = &builder->windows[i];
-		int err;
+	for (uint32_t i = builder->active; i-- > 0;) {
+		won += builder->won[i];
+		builder->windows[i].pages += won;
+	}
+	for (uint32_t i = 0; i < builder->active; i++) {
+		lost += builder->lost[i];
+		builder->windows[i].pages -= lost;
+	}
+	memset(builder->won, 0, sizeof(builder->won));
+	memset(builder->lost, 0, sizeof(builder->lost));
+}
+
+/* Those that are not longer than what there was until now. */
+static void activate(struct builder *builder)
+{
+	while (builder->active < WINDOWS) {
+		struct window *window = &builder->windows[builder->active];
 
 		if (window->ns > (double)builder->ends_ns[builder->last])
 			break;
-		if (!window->first) {
-			window->first = 1;
-			for (uint32_t k = 1; k <= builder->last; k++)
-				window->pages += age[k];
-		}
+		window->first = 1;
+		for (uint32_t i = 1; i <= builder->last; i++)
+			window->pages += builder->age.pages[i];
+		builder->active++;
+	}
+}
+
+/* All windows of the interval that has ended. */
+static int look_back(struct builder *builder)
+{
+	settle(builder);
+	activate(builder);
+	for (uint32_t i = 0; i < builder->active; i++) {
+		struct window *window = &builder->windows[i];
+		int err;
+
 		while (has_left(builder, window))
-			window->pages -= age[window->first++];
+			window->pages -= builder->age.pages[window->first++];
 		err = window_sample(window, &builder->random);
 		if (err)
 			return err;
@@ -153,24 +181,39 @@ static int look_back(struct builder *builder)
 	return 0;
 }
 
-/* @npages were written last in @last, and now again; or are @gone. */
+/* The windows that begin after @last: they are the shortest ones (I3). */
+static uint32_t windows_after(const struct builder *builder, uint32_t last)
+{
+	uint32_t low = 0, high = builder->active;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (builder->windows[middle].first > last)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* @npages were written last in @last, and now again; or are @gone.  Windows
+ * hear of it in look_back(). */
 static void move(struct builder *builder, uint32_t last, uint64_t npages,
 		 bool gone)
 {
 	uint64_t *age = builder->age.pages;
+	uint32_t after = windows_after(builder, last);
 
 	if (last)
 		age[last] -= npages;
-	if (!gone)
-		age[builder->last] += npages;
-	for (uint32_t i = 0; i < WINDOWS && builder->windows[i].first; i++) {
-		struct window *window = &builder->windows[i];
-
-		if (gone && last >= window->first)
-			window->pages -= npages;
-		if (!gone && last < window->first)
-			window->pages += npages;
+	if (gone) {
+		builder->lost[after] += npages;
+		return;
 	}
+	age[builder->last] += npages;
+	if (after)
+		builder->won[after - 1] += npages;
 }
 
 /* ---- one pass ---- */
