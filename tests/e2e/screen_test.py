@@ -109,10 +109,10 @@ class Pane:
             os.path.abspath(command.TIDEMARK), "watch", "-p",
             str(target.process.pid), "--interval", interval]) + more)
 
-    def watch_command(self, *words):
+    def watch_command(self, *words, options=()):
         return self.run(shlex.join([
             os.path.abspath(command.TIDEMARK), "watch", "--interval", "100",
-            "--", *words]))
+            *options, "--", *words]))
 
     @staticmethod
     def text(*options):
@@ -597,6 +597,23 @@ def test_command_ends():
         pane.keys("q").shows(r"^one\ntwo\nstatus-0$")
 
 
+def test_messages():
+    """Fails when what is said meanwhile is all over the screen, or lost."""
+    traced = ("import ctypes, os, time\n"
+              "time.sleep(1)\n"
+              "if not os.fork():\n"
+              "    ctypes.CDLL(None).ptrace(0, 0, 0, 0)\n"
+              "time.sleep(1000)\n")
+    with Pane() as pane:
+        pane.watch_command(sys.executable, "-c", traced,
+                           options=["--follow-children"])
+        pane.shows(r"^ said +tidemark: watch: process \d+: .*trace")
+        pane.keys("q")
+        assert pane.status() == 0
+        assert re.search(r"^tidemark: watch: process \d+: .*trace",
+                         pane.text(), re.MULTILINE)
+
+
 def test_no_command():
     """Fails when a command that is not there gets a screen."""
     with Pane() as pane:
@@ -634,6 +651,7 @@ CLAIMS = [
     ("keys come from the terminal", test_keys_elsewhere),
     ("a command's output comes afterwards", test_command_output),
     ("the end of a command", test_command_ends),
+    ("what is said meanwhile", test_messages),
     ("a command that is not there", test_no_command),
 ]
 
