@@ -210,9 +210,13 @@ void table_draw(struct screen *screen, struct rect rect)
 
 	if (bring_in_order(table, picture))
 		return;
-	(void)snprintf(text, sizeof(text), "Mappings: %u, written in %s, by %s",
-		       picture->nmappings, units_time(picture->last.ns).text,
-		       sort_names[table->sort]);
+	(void)snprintf(text, sizeof(text), "Mappings: %u", picture->nmappings);
+	if (picture->now)
+		(void)snprintf(text, sizeof(text),
+			       "Mappings: %u, written in %s, by %s",
+			       picture->nmappings,
+			       units_time(picture->last.ns).text,
+			       sort_names[table->sort]);
 	screen_head(screen, PANE_TABLE, &rect, text);
 	if (rect.rows < 2)
 		return;

@@ -186,6 +186,22 @@ static bool sort_key(struct screen *screen, int key)
 	return false;
 }
 
+/* What is chosen in the pane, in the map. */
+static void go_to_map(struct screen *screen)
+{
+	const struct picture *picture = screen_picture(screen);
+	const struct range *range = &picture->ranges[screen->range];
+	const struct mapping *mapping =
+		&picture->mappings[screen_chosen(screen)];
+
+	if (screen->focus == PANE_RANGES && screen->range < picture->nranges)
+		screen_go_to(screen, picture->mappings[range->mapping].pid,
+			     range->start);
+	else if (screen->focus == PANE_TABLE && !screen->moved)
+		screen_go_to(screen, mapping->pid, mapping->start);
+	screen->focus = PANE_MAP;
+}
+
 static bool focus_key(struct screen *screen, int key)
 {
 	switch (key) {
@@ -203,14 +219,7 @@ static bool focus_key(struct screen *screen, int key)
 	case '\r':
 	case '\n':
 	case KEY_ENTER:
-		if (screen->focus == PANE_TABLE && !screen->moved) {
-			const struct mapping *mapping =
-				&screen_picture(screen)
-					 ->mappings[screen_chosen(screen)];
-
-			screen_go_to(screen, mapping->pid, mapping->start);
-		}
-		screen->focus = PANE_MAP;
+		go_to_map(screen);
 		return true;
 	default:
 		return false;
