@@ -108,7 +108,8 @@ struct tide_soft_config {
  * pages (hugetlb) only whole ones.  Seen are the process's own writes and those
  * of system calls that it makes; a page that is discarded (MADV_DONTNEED)
  * counts as written.  Not seen, and to be marked: writes by another mapping of
- * shared memory, or to its file, and holes that are made in that (MADV_REMOVE).
+ * shared memory, or to its file, and holes that are made in that (MADV_REMOVE);
+ * and discards in a private mapping of a file, whose page is the file's again.
  * A forked child is not tracked.  The end of another process makes its harvests
  * fail with -ESRCH; its memory stays registered, and the first write to each
  * page costs it a fault, until the descriptor is closed.

@@ -35,8 +35,11 @@
  *              to its file, does not pass through this one's page tables and
  *              is not seen.  It takes marks.
  *
- * A discarded page (MADV_DONTNEED) loses its protection with its content, and
- * comes as written.
+ * A discarded page (MADV_DONTNEED) of private anonymous memory loses its
+ * protection with its content, and comes as written.  Of a file's or of shared
+ * memory the kernel keeps the protection; so a page of a private mapping that
+ * turns from the process's copy into the file's again does not come, and takes
+ * a mark.
  *
  * Invariants
  *   I1  memory of two slots does not overlap: one scan would take what the
