@@ -131,7 +131,8 @@ struct tide_wp_config {
  * do the same, and a thread that blocks SIGSEGV must not write.  Not seen, and
  * to be marked, are pages that are discarded; a system call that writes into an
  * armed page fails with EFAULT.  Where the kernel has no mappings left to part
- * armed pages from others (vm.max_map_count), larger blocks are dirty.
+ * armed pages from others (vm.max_map_count), larger blocks are dirty; a huge
+ * page (hugetlb) is, from its first write on, each time.
  */
 
 /*

@@ -102,6 +102,7 @@ static bool parse(const char *line, struct own_mapping *ret)
 	    !name || ret->start >= ret->end || strlen(permissions) != 4)
 		return false;
 	ret->readable = permissions[0] == 'r';
+	ret->writable = permissions[1] == 'w';
 	ret->is_plain = permissions[3] == 'p' && is_anonymous(line + name);
 	return true;
 }

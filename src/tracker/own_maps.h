@@ -20,7 +20,7 @@ struct own_maps {
 
 struct own_mapping {
 	uintptr_t start, end;
-	bool readable;
+	bool readable, writable;
 	bool is_plain; /* private and anonymous, of ordinary pages */
 };
 

@@ -31,6 +31,10 @@
  * before gets the signals that it would have had.  After fork() the child has
  * one thread, which waits for none that was in the handler.
  *
+ * Memory that is mapped anew in a slot is not read-only, and nothing of it
+ * faults.  So a harvest first looks at the process's mappings: what is writable
+ * without a mark makes the whole slot dirty, and is armed again.
+ *
  * What it cannot see: a system call that writes into a protected page fails
  * with EFAULT, and a page that is discarded reads as zero without a mark.
  *
@@ -61,6 +65,7 @@
 #include "base/lock.h"
 #include "base/relax.h"
 #include "log/bitmap.h"
+#include "tracker/own_maps.h"
 
 #define SLOTS_MAX 1024u
 
@@ -71,6 +76,11 @@ struct guarded {
 	uint64_t epoch; /* unlike any other; a new one for each harvest */
 	struct tide_bitmap dirty; /* and writable */
 	const struct tide_slot *slot;
+	const struct tide_sigsegv *tracker;
+	/* Of the harvest: how far it has looked at the mappings, and whether it
+	 * has seen one that is not as we left it. */
+	uintptr_t looked;
+	bool strange;
 };
 
 struct tide_sigsegv {
@@ -459,7 +469,7 @@ static void disarm(const struct tide_slot *slot)
 	destroy(unpublish(slot));
 }
 
-static int arm(struct tide_slot *slot)
+static int arm(const struct tide_sigsegv *sigsegv, struct tide_slot *slot)
 {
 	struct guarded *guarded = calloc(1, sizeof(*guarded));
 	int err;
@@ -467,6 +477,7 @@ static int arm(struct tide_slot *slot)
 	if (!guarded)
 		return -ENOMEM;
 	guarded->slot = slot;
+	guarded->tracker = sigsegv;
 	guarded->begin = (uintptr_t)tide_slot_host(slot);
 	guarded->npages = tide_slot_npages(slot);
 	guarded->epoch = next_epoch();
@@ -491,7 +502,7 @@ static int sigsegv_slot_log(void *tracker, struct tide_slot *slot, bool on)
 
 	disarm(slot); /* if it is armed */
 	if (on)
-		err = arm(slot);
+		err = arm(sigsegv, slot);
 	tide_space_held(sigsegv->space, begin_ns);
 	return err;
 }
@@ -551,6 +562,86 @@ struct harvest {
 	int err;
 };
 
+static uintptr_t end_of(const struct guarded *guarded)
+{
+	return guarded->begin + (guarded->npages << TIDE_PAGE_SHIFT);
+}
+
+/* The next part of the slot, if it lies in @mapping. */
+static void look_at_part(struct guarded *guarded,
+			 const struct own_mapping *mapping)
+{
+	uintptr_t end = end_of(guarded);
+
+	if (mapping->start > guarded->looked || mapping->end <= guarded->looked)
+		return;
+	if (mapping->end < end)
+		end = mapping->end;
+	while (mapping->writable && guarded->looked < end) {
+		uint64_t page =
+			(guarded->looked - guarded->begin) >> TIDE_PAGE_SHIFT;
+
+		/* Marked before it was made writable, and not taken since. */
+		if (!tide_bitmap_test(&guarded->dirty, page))
+			guarded->strange = true;
+		guarded->looked += TIDE_PAGE_SIZE;
+	}
+	guarded->looked = end;
+}
+
+/* At @mapping, or NULL: begin to look.  With all.lock held. */
+static void look_at_mapping(const struct tide_sigsegv *sigsegv,
+			    const struct own_mapping *mapping)
+{
+	/* Relaxed: written with all.lock held. */
+	uint32_t end = atomic_load_explicit(&all.end, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < end; i++) {
+		struct guarded *guarded = get_slot(i);
+
+		if (!guarded || guarded->tracker != sigsegv)
+			continue;
+		if (mapping) {
+			look_at_part(guarded, mapping);
+		} else {
+			guarded->looked = guarded->begin;
+			guarded->strange = false;
+		}
+	}
+}
+
+/* At all of them.  Return: 0; an error, and nothing is known. */
+static int look_at_mappings(const struct tide_sigsegv *sigsegv)
+{
+	struct own_mapping mapping;
+	struct own_maps maps;
+	int err = own_maps_open(&maps);
+	int more;
+
+	if (err)
+		return err;
+	tide_lock_acquire(&all.lock);
+	look_at_mapping(sigsegv, NULL);
+	while ((more = own_maps_next(&maps, &mapping)) > 0)
+		look_at_mapping(sigsegv, &mapping);
+	tide_lock_release(&all.lock);
+	own_maps_close(&maps);
+	return more;
+}
+
+/* All of it read-only.  Marks stay: they are taken next. */
+static int arm_again(struct guarded *guarded, struct tide_slot *slot)
+{
+	int err;
+
+	lock_slot(guarded);
+	guarded->epoch = next_epoch();
+	err = protect_all(slot, PROT_READ);
+	unlock_slot(guarded);
+	tide_slot_fail_closed(slot);
+	return err;
+}
+
 /* The pages of @bits read-only again.  Return: an error; some may be. */
 static int protect(struct guarded *guarded, uint64_t word, uint64_t bits)
 {
@@ -561,9 +652,11 @@ static int protect(struct guarded *guarded, uint64_t word, uint64_t bits)
 
 		if (n > 64 - first)
 			n = 64 - first;
+		/* ENOMEM: no mappings are left.  EINVAL: a part of a huge page
+		 * (hugetlb). */
 		if (mprotect(address_of(guarded, word * 64 + first),
 			     n << TIDE_PAGE_SHIFT, PROT_READ))
-			return errno == ENOMEM ? -ENOMEM : -errno;
+			return errno == EINVAL ? -ENOMEM : -errno;
 		bits &= ~((UINT64_MAX >> (64 - n)) << first);
 	}
 	return 0;
@@ -597,6 +690,10 @@ static int collect_slot(struct tide_slot *slot)
 	assert(harvest.guarded);
 	(void)sigfillset(&signals);
 	(void)pthread_sigmask(SIG_SETMASK, &signals, &old);
+	if (harvest.guarded->looked < end_of(harvest.guarded))
+		harvest.err = -EFAULT;
+	else if (harvest.guarded->strange)
+		harvest.err = arm_again(harvest.guarded, slot);
 	tide_bitmap_peek(&harvest.guarded->dirty, take_word, &harvest);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	errno = saved;
@@ -608,8 +705,10 @@ static int collect_slot(struct tide_slot *slot)
 static int sigsegv_collect(void *tracker, struct tide_slot *only)
 {
 	const struct tide_sigsegv *sigsegv = tracker;
-	int err = 0;
+	int err = look_at_mappings(sigsegv);
 
+	if (err)
+		return err; /* and the marks are all there */
 	for (struct tide_slot *slot = tide_slot_first(sigsegv->space); slot;
 	     slot = tide_slot_next(slot)) {
 		uint64_t begin_ns = tide_now_ns();

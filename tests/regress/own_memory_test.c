@@ -8,10 +8,12 @@
  */
 #undef NDEBUG
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,6 +27,7 @@
 #include <tidemark/space.h>
 #include <tidemark/tracker.h>
 
+#include "swap_file.h"
 #include "test_support.h"
 
 #define PAGE TIDE_PAGE_SIZE
@@ -547,6 +550,126 @@ static void test_not_armed(void **state)
 	munmap(memory, PAGES * PAGE);
 }
 
+/* Fails when memory that is mapped anew in a slot, writable, is thought to be
+ * armed, as nothing of it faults; or a hole looks like clean pages. */
+static void test_mapped_anew(void **state)
+{
+	struct tide_harvest *failed;
+	struct tide_client *client;
+	struct tide_space *space;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	copy = map(PAGES);
+	space = guard(&client);
+	memory[3 * PAGE] = 1;
+	assert_ptr_equal(mmap(memory + 50 * PAGE, 5 * PAGE,
+			      PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			 memory + 50 * PAGE);
+	memory[52 * PAGE] = 2;
+	assert_int_equal(harvest(client), PAGES);
+	assert_int_equal(copy[52 * PAGE], 2);
+	memory[53 * PAGE] = 3;
+	assert_int_equal(harvest(client), 1);
+	assert_int_equal(copy[53 * PAGE], 3);
+	assert_int_equal(harvest(client), 0);
+	munmap(memory + 70 * PAGE, PAGE);
+	assert_int_equal(tide_harvest_begin(client, &failed), -EFAULT);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	munmap(memory, PAGES * PAGE);
+	munmap(copy, PAGES * PAGE);
+}
+
+/* Fails when swapping pages out or in counts as writing them, or hides that
+ * they were written. */
+static void test_swap(void **state)
+{
+	volatile unsigned char sum = 0;
+	struct tide_client *client;
+	struct tide_space *space;
+	bool swap;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	memory = map(PAGES);
+	copy = map(PAGES);
+	memset(memory, 1, PAGES * PAGE);
+	swap = swap_file_on() == 0; /* or the machine's, or none */
+	space = guard(&client);
+	memory[17 * PAGE] = 2;
+	assert_int_equal(madvise(memory, PAGES * PAGE, MADV_PAGEOUT), 0);
+	assert_int_equal(harvest(client), 1);
+	for (uint64_t page = 0; page < PAGES; page++)
+		sum += memory[page * PAGE];
+	(void)sum; /* reading was all */
+	assert_int_equal(harvest(client), 0);
+	assert_int_equal(madvise(memory, PAGES * PAGE, MADV_PAGEOUT), 0);
+	memory[40 * PAGE] = 2;
+	assert_int_equal(harvest(client), 1);
+	assert_int_equal(copy[40 * PAGE], 2);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	if (swap)
+		swap_file_off();
+	munmap(memory, PAGES * PAGE);
+	munmap(copy, PAGES * PAGE);
+}
+
+static long huge_pages(void)
+{
+	char text[32] = "";
+	int fd = open("/proc/sys/vm/nr_hugepages", O_RDONLY | O_CLOEXEC);
+	bool has = fd >= 0 && read(fd, text, sizeof(text) - 1) > 0;
+
+	if (fd >= 0)
+		close(fd);
+	return has ? strtol(text, NULL, 10) : -1;
+}
+
+static void set_huge_pages(long count)
+{
+	int fd = open("/proc/sys/vm/nr_hugepages", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		(void)dprintf(fd, "%ld", count);
+		close(fd);
+	}
+}
+
+/* Fails when a huge page (hugetlb), of which no part can be protected, makes
+ * harvests fail, or is lost. */
+static void test_hugetlb(void **state)
+{
+	const size_t size = PAGES * PAGE; /* of one */
+	long before = huge_pages();
+	struct tide_client *client;
+	struct tide_space *space;
+
+	(void)state;
+	need(TIDE_TRACKER_SIGSEGV);
+	set_huge_pages(before + 1);
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	set_huge_pages(before);
+	if (memory == MAP_FAILED)
+		SKIP("hugetlb", "no huge page can be had here");
+	copy = map(PAGES);
+	space = guard(&client);
+	assert_int_equal(harvest(client), 0);
+	memory[7 * PAGE] = 1;
+	assert_int_equal(harvest(client), PAGES);
+	memory[8 * PAGE] = 2;
+	assert_int_equal(harvest(client), PAGES);
+	assert_int_equal(copy[8 * PAGE], 2);
+	tide_client_close(client);
+	tide_space_destroy(space);
+	munmap(memory, size);
+	munmap(copy, PAGES * PAGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -563,6 +686,9 @@ int main(void)
 		cmocka_unit_test(test_twice),
 		cmocka_unit_test(test_no_way),
 		cmocka_unit_test(test_not_armed),
+		cmocka_unit_test(test_mapped_anew),
+		cmocka_unit_test(test_swap),
+		cmocka_unit_test(test_hugetlb),
 	};
 
 	return cmocka_run_group_tests_name("own memory", tests, NULL, NULL);
