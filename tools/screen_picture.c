@@ -353,13 +353,23 @@ static int add_heat(struct picture *picture, const struct sample *sample)
 	return 0;
 }
 
-int picture_add(struct picture *picture, const struct sample *sample)
+/* An interval after a late look is short, and what is written all the time is
+ * written again in it: that would be a peak that there never was. */
+static uint64_t rate_of(const struct interval *interval, uint64_t asked_ns)
+{
+	uint64_t ns = interval->ns < asked_ns / 2 ? asked_ns : interval->ns;
+
+	return text_rate(interval->pages, ns);
+}
+
+int picture_add(struct picture *picture, const struct sample *sample,
+		uint64_t asked_ns)
 {
 	struct interval last = {
 		.pages = sample->pages,
 		.ns = sample->end_ns - sample->begin_ns,
 	};
-	uint64_t rate = text_rate(last.pages, last.ns);
+	uint64_t rate = rate_of(&last, asked_ns);
 	int err;
 
 	picture->now++;
@@ -368,7 +378,8 @@ int picture_add(struct picture *picture, const struct sample *sample)
 		err = add_heat(picture, sample);
 	if (err)
 		return err;
-	picture->history[picture->now % PICTURE_HISTORY] = picture->last = last;
+	picture->rates[picture->now % PICTURE_HISTORY] = rate;
+	picture->last = last;
 	picture->all.pages += last.pages;
 	picture->all.ns += last.ns;
 	if (rate > picture->peak)
@@ -412,12 +423,12 @@ undo:
 	return -ENOMEM;
 }
 
-const struct interval *picture_interval(const struct picture *picture,
-					uint32_t back)
+bool picture_rate(const struct picture *picture, uint32_t back, uint64_t *ret)
 {
 	if (back >= picture->now || back >= PICTURE_HISTORY)
-		return NULL;
-	return &picture->history[(picture->now - back) % PICTURE_HISTORY];
+		return false;
+	*ret = picture->rates[(picture->now - back) % PICTURE_HISTORY];
+	return true;
 }
 
 /* The piece that has that page: an index. */

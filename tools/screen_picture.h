@@ -58,7 +58,7 @@ struct picture {
 	struct range ranges[PICTURE_RANGES]; /* the hottest one first */
 	uint32_t nranges;
 
-	struct interval history[PICTURE_HISTORY]; /* by number, modulo */
+	uint64_t rates[PICTURE_HISTORY]; /* by number, modulo */
 	struct interval last, all;
 	uint64_t peak; /* pages a second */
 	uint64_t end_ns;
@@ -77,15 +77,16 @@ int picture_init(struct picture *picture, pid_t pid,
 		 const struct sample *first);
 void picture_fini(struct picture *picture);
 
-/* Return: 0 or -ENOMEM. */
-int picture_add(struct picture *picture, const struct sample *sample);
+/* @asked_ns: how long it should have been.  Return: 0 or -ENOMEM. */
+int picture_add(struct picture *picture, const struct sample *sample,
+		uint64_t asked_ns);
 
 /* All of it, as it is now.  Return: 0 or -ENOMEM, and *ret is nothing. */
 int picture_copy(const struct picture *picture, struct picture *ret);
 
-/* Interval number @back before the last one, or NULL. */
-const struct interval *picture_interval(const struct picture *picture,
-					uint32_t back);
+/* Pages a second, of interval number @back before the last one.
+ * Return: false if there is none, or it is forgotten. */
+bool picture_rate(const struct picture *picture, uint32_t back, uint64_t *ret);
 
 /* The heat of some pages of a mapping, all of them in it. */
 double picture_heat(const struct picture *picture,

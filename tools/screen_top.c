@@ -249,13 +249,12 @@ static void draw_bars(const struct picture *picture, struct rect rect,
 {
 	term_style(STYLE_GRAPH);
 	for (int x = 0; x < rect.columns; x++) {
-		const struct interval *interval = picture_interval(
-			picture, (uint32_t)(rect.columns - 1 - x));
 		uint64_t rate, eighths;
 
-		if (!interval || !top)
+		if (!top ||
+		    !picture_rate(picture, (uint32_t)(rect.columns - 1 - x),
+				  &rate))
 			continue;
-		rate = text_rate(interval->pages, interval->ns);
 		eighths = (uint64_t)((double)rate / (double)top *
 					     (8.0 * rect.rows) +
 				     0.5);
@@ -282,12 +281,10 @@ static void draw_graph(const struct screen *screen, struct rect rect)
 	if (bars.columns < 8)
 		return;
 	for (int i = 0; i < bars.columns; i++) {
-		const struct interval *interval =
-			picture_interval(picture, (uint32_t)i);
-		uint64_t rate =
-			interval ? text_rate(interval->pages, interval->ns) : 0;
+		uint64_t rate;
 
-		top = rate > top ? rate : top;
+		if (picture_rate(picture, (uint32_t)i, &rate) && rate > top)
+			top = rate;
 	}
 	term_style(STYLE_DIM);
 	(void)text_put(rect.y, rect.x, AXIS - 1, "%*s/s", AXIS - 3,

@@ -312,7 +312,7 @@ static int show_screen(struct view *view, const struct sample *sample)
 {
 	struct screen *screen = (struct screen *)view;
 
-	if (picture_add(&screen->live, sample))
+	if (picture_add(&screen->live, sample, screen->interval_ns))
 		return tool_error("no memory for what was seen");
 	draw(screen);
 	return -1;
