@@ -7,8 +7,8 @@ function byId(id) {
 }
 
 function percent(part) {
-	return part > 0 && part < 0.001 ? "under 0.1 %"
-		: formatNumber(Math.round(part * 1000) / 10) + " %";
+	return part > 0 && part < 0.001 ? "under 0.1\u00a0%"
+		: formatNumber(Math.round(part * 1000) / 10) + "\u00a0%";
 }
 
 // A path by its last part.
@@ -108,21 +108,21 @@ function fillCell(cell, column, row) {
 }
 
 // columns: { title, pages: row => pages or text: row => text or elements,
-// [kind: of the cell, key: row => what to sort by, share: row => 0 to 1] }
-function table(columns, rows) {
+// [kind: of the cell, key: row => what to sort by, way: they come sorted,
+// share: row => 0 to 1, as a bar] }; limit: how many rows there are before
+// somebody asks for all
+function table(columns, rows, limit = Infinity) {
 	const made = element("table");
 	const head = element("tr"), body = element("tbody");
-	const fill = sorted => body.replaceChildren(...sorted.map(row => {
-		const line = element("tr");
-
-		for (const column of columns) {
-			const cell = element("td");
-
-			fillCell(cell, column, row);
-			line.append(cell);
-		}
-		return line;
-	}));
+	const more = element("button", "Show all " + formatNumber(rows.length));
+	let shown = rows;
+	const fill = sorted => {
+		shown = sorted;
+		body.replaceChildren(...sorted.slice(0, limit).map(
+			row => makeRow(columns, row)));
+		more.hidden = rows.length <= limit;
+	};
+	const box = element("div");
 
 	for (const column of columns) {
 		const kind = (column.kind || "").includes("text") ? "text"
@@ -130,6 +130,8 @@ function table(columns, rows) {
 		const title = element("th", undefined, kind);
 
 		title.scope = "col";
+		if (column.way)
+			title.setAttribute("aria-sort", column.way);
 		if (column.key)
 			makeSorter(title, column, rows, fill);
 		else
@@ -140,8 +142,26 @@ function table(columns, rows) {
 
 	top.append(head);
 	made.append(top, body);
+	more.type = "button";
+	more.addEventListener("click", () => {
+		limit = Infinity;
+		fill(shown);
+	});
+	box.append(made, more);
 	fill(rows);
-	return made;
+	return box;
+}
+
+function makeRow(columns, row) {
+	const line = element("tr");
+
+	for (const column of columns) {
+		const cell = element("td");
+
+		fillCell(cell, column, row);
+		line.append(cell);
+	}
+	return line;
 }
 
 function makeSorter(title, column, rows, fill) {

@@ -11,41 +11,6 @@ const ROWS_AT_FIRST = 200; // thousands take a browser seconds
 const meanInterval = data.trace_ns / data.intervals / NS;
 const severalPids = new Set(data.mappings.map(one => one.pid)).size > 1;
 
-function byId(id) {
-	return document.getElementById(id);
-}
-
-function percent(part) {
-	return part > 0 && part < 0.001 ? "under 0.1\u00a0%"
-		: formatNumber(Math.round(part * 1000) / 10) + "\u00a0%";
-}
-
-// A path by its last part.
-function shortName(name) {
-	return name === "" ? "anonymous"
-		: name.startsWith("/") ? name.slice(name.lastIndexOf("/") + 1) ||
-		name : name;
-}
-
-function range(first, npages) {
-	return formatAddress(first) + "–" + formatAddress(first + npages);
-}
-
-function bytesRate(pages) {
-	return formatBytes(pages * PAGE_BYTES) + "/s";
-}
-
-// ---- the head ----
-
-function fact(name, figure, more) {
-	const box = element("div");
-	const value = element("dd", figure);
-
-	value.append(element("span", more));
-	box.append(element("dt", name), value);
-	return box;
-}
-
 function showHead() {
 	const seconds = data.trace_ns / NS;
 	const started = new Date(data.start_ns / 1e6);
@@ -166,47 +131,6 @@ function nameOf(pid, page, seconds) {
 		(severalPids ? " of " + pid : "") : null;
 }
 
-function showLegend(map) {
-	const none = element("span", "", "none");
-	const nothing = element("span");
-	const scale = element("div", "Pages of a cell that were written in an " +
-			      "interval of " + formatSpan(meanInterval), "scale");
-	const ramp = element("canvas");
-	const marks = element("div", undefined, "marks");
-	const paint = () => {
-		const context = ramp.getContext("2d");
-
-		ramp.width = 256;
-		ramp.height = 1;
-		heatRamp(map.scheme.matches).forEach((colour, i) => {
-			context.fillStyle = `rgb(${colour.join(",")})`;
-			context.fillRect(i, 0, 1, 1);
-		});
-	};
-
-	for (const text of ["few", "1 %", "10 %", "all"])
-		marks.append(element("span", text));
-	ramp.setAttribute("aria-hidden", "true");
-	nothing.append(none, "nothing written");
-	scale.append(ramp, marks);
-	byId("legend").append(nothing, scale);
-	map.scheme.addEventListener("change", paint);
-	paint();
-}
-
-function showSeen(map) {
-	const { t0, t1, a0, a1 } = map.seen();
-	const step = (t1 - t0) / 100;
-	const pages = map.shown.reduce((sum, { top, height, scale }) => sum +
-		Math.max(0, Math.min(a1, top + height) - Math.max(a0, top)) /
-		scale, 0);
-
-	byId("map-seen").textContent = map.view
-		? formatMoment(t0, step) + " to " + formatMoment(t1, step) +
-		", " + formatPages(Math.round(pages)) : "everything";
-	byId("zoom-reset").disabled = byId("zoom-out").disabled = !map.view;
-}
-
 function showMap() {
 	const map = new HeatMap(byId("map"), {
 		cellPages: data.cell_pages,
@@ -225,24 +149,14 @@ function showMap() {
 	})));
 	for (const column of decodeCells())
 		map.append(column);
-	showLegend(map);
+	showLegend(map, "Pages of a cell that were written in an interval of " +
+		   formatSpan(meanInterval));
 	byId("map-scale").textContent = "A cell is " + cells + "; nothing finer " +
 		"is in this page. Low addresses are at the top; what is not " +
 		"mapped is left out, and a mapping of less than " +
 		formatPages(map.leastPages) + " is drawn as high as that.";
-	byId("zoom-in").addEventListener("click", () => map.zoom(0.5));
-	byId("zoom-out").addEventListener("click", () => map.zoom(2));
-	byId("zoom-reset").addEventListener("click", () => map.reset());
+	listenZoom(map);
 	return map;
-}
-
-// ---- charts ----
-
-function bytesAxis(rate) {
-	return { bytes: true, format: (bytes, exactly) => exactly
-		? formatPages(Math.round(bytes / PAGE_BYTES)) +
-			(rate ? " a second" : "")
-		: formatBytes(bytes) + (rate ? "/s" : "") };
 }
 
 function showCurve() {
@@ -327,101 +241,10 @@ function showRate() {
 		{ title: "From", text: c => formatMoment(c.seconds, step / 10) },
 		{ title: "To", text: c => formatMoment(c.end, step / 10) },
 		{ title: "Written a second", pages: c => c.mean },
-	], columns));
+	], columns, ROWS_AT_FIRST));
 }
 
-// ---- tables ----
-
-function fillCell(cell, column, row) {
-	if (column.pages) {
-		const pages = column.pages(row);
-
-		cell.append(formatNumber(Math.round(pages)) + " ",
-			    element("small", formatBytes(pages * PAGE_BYTES)));
-		cell.className = "two";
-	} else {
-		cell.append(...[column.text(row)].flat());
-		cell.className = column.kind || "";
-	}
-}
-
-// columns: { title, pages: row => pages or text: row => text or elements,
-// [kind: of the cell, key: row => what to sort by, way: they come sorted] }
-function table(columns, rows) {
-	const made = element("table");
-	const head = element("tr"), body = element("tbody");
-	const more = element("button", "Show all " + formatNumber(rows.length));
-	let limit = ROWS_AT_FIRST, shown = rows;
-	const fill = sorted => {
-		shown = sorted;
-		body.replaceChildren(...sorted.slice(0, limit).map(
-			row => makeRow(columns, row)));
-		more.hidden = rows.length <= limit;
-	};
-	const box = element("div", undefined, "scroll");
-
-	for (const column of columns) {
-		const title = element("th", undefined,
-				      column.kind ? "text" : undefined);
-
-		title.scope = "col";
-		if (column.way)
-			title.setAttribute("aria-sort", column.way);
-		if (column.key)
-			makeSorter(title, column, rows, fill);
-		else
-			title.textContent = column.title;
-		head.append(title);
-	}
-	const top = element("thead");
-
-	top.append(head);
-	made.append(top, body);
-	more.type = "button";
-	more.addEventListener("click", () => {
-		limit = Infinity;
-		fill(shown);
-	});
-	box.append(made, more);
-	fill(rows);
-	return box;
-}
-
-function makeRow(columns, row) {
-	const line = element("tr");
-
-	for (const column of columns) {
-		const cell = element("td");
-
-		fillCell(cell, column, row);
-		line.append(cell);
-	}
-	return line;
-}
-
-function makeSorter(title, column, rows, fill) {
-	const button = element("button", column.title);
-
-	button.type = "button";
-	button.addEventListener("click", () => {
-		// Texts from A, figures from the largest.
-		const first = column.kind ? "ascending" : "descending";
-		const other = column.kind ? "descending" : "ascending";
-		const way = title.getAttribute("aria-sort") === first ? other
-			: first;
-		const sign = way === "ascending" ? 1 : -1;
-
-		for (const cell of title.parentElement.children)
-			cell.removeAttribute("aria-sort");
-		title.setAttribute("aria-sort", way);
-		fill([...rows].sort((a, b) => {
-			const x = column.key(a), y = column.key(b);
-
-			return sign * (x < y ? -1 : x > y ? 1 : 0);
-		}));
-	});
-	title.append(button);
-}
+// ---- mappings ----
 
 function showButton(map, row) {
 	const button = element("button", "show");
@@ -490,7 +313,8 @@ function showMappings(map) {
 		 formatPages(other.npages) + ", of which " +
 		 formatPages(other.distinct_pages) + " were written, in sum " +
 		 formatPages(other.written_pages) + "." : "");
-	byId("mappings").append(table(columns, data.mappings));
+	byId("mappings").append(table(columns, data.mappings,
+					ROWS_AT_FIRST));
 }
 
 showHead();
