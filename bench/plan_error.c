@@ -36,10 +36,10 @@
 #define INTERVAL_NS 50000000ull
 #define DOWNTIME_NS 100000000ull
 /* Of the border. */
-#define MORE 1.6
-#define LESS 0.6
+#define MORE 1.5
+#define LESS 0.67
 /* Everything is sent in at most so long. */
-#define FIRST_ROUND_S 4
+#define FIRST_ROUND_S 3
 #define BANDWIDTH_MAX (400ull << 20)
 
 struct trial {

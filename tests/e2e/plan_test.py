@@ -7,6 +7,7 @@ Usage: plan_test.py TIDEMARK
 import json
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
@@ -132,6 +133,28 @@ def test_interrupted():
         assert sorted(os.listdir(f"/proc/{target.pid}/fd")) == before
 
 
+def test_filled():
+    """Fails when memory that is filled meanwhile is not known afterwards."""
+    script = f"""
+import mmap, time
+memory = mmap.mmap(-1, {MEMORY}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+print("ready", flush=True)
+for page in range(0, {MEMORY}, 4096):
+    memory[page] = 1
+    if page % 65536 == 0:
+        time.sleep(0.003)
+print("filled", flush=True)
+time.sleep(1000)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], encoding="utf-8",
+                          stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "ready\n"
+        said = plan("-p", str(process.pid), "--for", "4s")
+        filled = select.select([process.stdout], [], [], 0)[0]
+        process.kill()
+    assert not filled or said["trace"]["memory_bytes"] >= MEMORY, said
+
+
 def test_ended():
     """Fails when a process that ends has no plan, or is waited for."""
     with subprocess.Popen(["sleep", "1.5"]) as process:
@@ -154,6 +177,23 @@ def test_guest():
     assert said["trace"]["dirty_pages"] > 100
     assert said["plans"][-1]["converges"]
     assert not said["plans"][0]["converges"]
+
+
+def test_bench():
+    """Fails when plans are not held against rehearsals.  How near they come
+    is measured, and not tested."""
+    done = command.run("bench", "plan", "--rounds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    one, error, right = map(json.loads, done.stdout.splitlines())
+    assert one["name"] == "plan-of-sequential"
+    for name in ("converges", "rounds", "total_ns", "bytes"):
+        assert len(one[name]) == 2, one
+    assert min(one["bytes"]) >= 64 * MIB, one
+    assert error["name"] == "plan-median-error-percent" and error["n"] == 1
+    assert error["goal_at_most"] == 15
+    assert abs(abs(one["value"]) - error["value"]) < 0.01, (one, error)
+    assert right["name"] == "plan-verdicts-right"
+    assert right["value"] == (one["converges"][0] == one["converges"][1])
 
 
 def test_files():
@@ -199,7 +239,9 @@ REAL = [
     ("an idle process converges", test_idle),
     ("lines for people", test_lines),
     ("Ctrl-C ends the recording, and leaves nothing", test_interrupted),
+    ("memory that is filled meanwhile", test_filled),
     ("a process that ends has a plan", test_ended),
+    ("a plan is held against a rehearsal", test_bench),
 ]
 if works():
     CLAIMS += REAL
