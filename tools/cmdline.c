@@ -189,6 +189,16 @@ static const struct option_spec *spec_of(const struct options *options, int got)
 	return &options->specs[got];
 }
 
+/* The word that getopt has just refused.  It moves operands to the end, so
+ * that where it has begun to look says nothing. */
+static const char *refused(char **argv, char letter[3])
+{
+	if (optopt <= ' ' || optopt > '~') /* a long one: its index, or 0 */
+		return argv[optind - 1];
+	(void)snprintf(letter, 3, "-%c", optopt);
+	return letter;
+}
+
 int options_parse(const struct options *options, int argc, char **argv,
 		  int *ret_first)
 {
@@ -201,7 +211,7 @@ int options_parse(const struct options *options, int argc, char **argv,
 	opterr = 0;
 	optind = 1;
 	for (;;) {
-		int at = optind;
+		char letter[3];
 		int status;
 
 		got = getopt_long(argc, argv, letters, table, NULL);
@@ -212,9 +222,10 @@ int options_parse(const struct options *options, int argc, char **argv,
 			return TOOL_OK;
 		}
 		if (got == ':')
-			return tool_error("%s: needs a value", argv[at]);
+			return tool_error("%s: needs a value",
+					  refused(argv, letter));
 		if (got == '?')
-			return unknown(options, argv[at]);
+			return unknown(options, refused(argv, letter));
 		status = store(spec_of(options, got), optarg);
 		if (status >= 0)
 			return status;

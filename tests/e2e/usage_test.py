@@ -66,7 +66,8 @@ def test_unknown_options():
     for name, needs in NEEDS.items():
         said = command.one_line(command.run(name, *needs, "--no-such-thing"))
         assert "'--no-such-thing'" in said, said
-        command.one_line(command.run(name, *needs, "-q"))
+        said = command.one_line(command.run(name, *needs, "-q"))
+        assert "'-q'" in said, said
         command.one_line(command.run(name, *needs, "operand"))
     command.one_line(command.run("--no-such-thing"))
 
@@ -84,7 +85,9 @@ def test_values_for_flags():
     for name, needs in NEEDS.items():
         for option, value in options_of(name):
             if not value and option != "help":
-                command.one_line(command.run(name, *needs, f"--{option}=1"))
+                said = command.one_line(command.run(name, *needs,
+                                                    f"--{option}=1"))
+                assert f"'--{option}=1'" in said, said
 
 
 def test_bad_values():

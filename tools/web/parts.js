@@ -53,7 +53,7 @@ function showLegend(map, text) {
 		});
 	};
 
-	for (const mark of ["few", "1 %", "10 %", "all"])
+	for (const mark of ["≤ 0.1 %", "1 %", "10 %", "100 %"])
 		marks.append(element("span", mark));
 	ramp.setAttribute("aria-hidden", "true");
 	nothing.append(none, "nothing written");
