@@ -47,6 +47,8 @@ int bench_rollback(const struct bench_options *options);
 int bench_plan(const struct bench_options *options);
 int bench_trace(const struct bench_options *options);
 int bench_attach(const struct bench_options *options);
+int bench_redis(const struct bench_options *options);
+int bench_idle(const struct bench_options *options);
 int bench_empty(const struct bench_options *options);
 int bench_migrate(const struct bench_options *options);
 int bench_tlb(const struct bench_options *options);

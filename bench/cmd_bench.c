@@ -41,6 +41,12 @@ static const struct bench benches[] = {
 	  "attach-p50-us attach-p99-us attach-2000-threads-ms "
 	  "attach-10000-mappings-ms",
 	  bench_attach },
+	{ "redis",
+	  "redis-watched-ratio redis-watched-cpu-ratio redis-plain-kops "
+	  "redis-watched-ratio-16 redis-watched-cpu-ratio-16 "
+	  "redis-plain-kops-16",
+	  bench_redis },
+	{ "idle", "watch-idle-percent watch-idle-start-ms", bench_idle },
 	{ "plan", "plan-median-error-percent plan-verdicts-right", bench_plan },
 	{ "trace",
 	  "trace-bytes-per-page trace-entropy-ratio "
