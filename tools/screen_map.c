@@ -262,6 +262,9 @@ static void draw_cursor(const struct screen *screen, struct rect rect)
 		      (unsigned long long)address, text_pages(cell.npages).text,
 		      units_size(cell.npages * TIDE_PAGE_SIZE).text,
 		      text_percent(cell.heat, (double)cell.npages).text);
+	if (screen_picture(screen)->processes > 1)
+		x += text_put(rect.y, x, end - x, "pid %d  ",
+			      (int)mapping->pid);
 	(void)text_put_end(rect.y, x, end - x, term_glyphs()->cut,
 			   mapping_name(mapping));
 }

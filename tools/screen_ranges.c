@@ -21,13 +21,14 @@ static bool has_ends(struct rect rect)
 	return rect.columns >= 84;
 }
 
-static void draw_titles(struct rect rect)
+static void draw_titles(const struct picture *picture, struct rect rect)
 {
 	term_style(STYLE_DIM);
 	(void)text_put(rect.y, rect.x, rect.columns,
-		       "%9s %10s%s  %-12s%s %10s  name", "pages", "bytes",
+		       "%9s %10s%s  %-12s%s %10s%s  name", "pages", "bytes",
 		       has_heat(rect) ? "    heat" : "", "from",
-		       has_ends(rect) ? "-to          " : "", "size");
+		       has_ends(rect) ? "-to          " : "", "size",
+		       picture->processes > 1 ? "      pid" : "");
 }
 
 static void draw_range(const struct picture *picture, const struct range *range,
@@ -53,6 +54,9 @@ static void draw_range(const struct picture *picture, const struct range *range,
 		x += text_put(rect.y, x, end - x, "-%012llx",
 			      (unsigned long long)until);
 	x += text_put(rect.y, x, end - x, " %10s", units_size(bytes).text);
+	if (picture->processes > 1)
+		x += text_put(rect.y, x, end - x, " %8d",
+			      (int)picture->mappings[range->mapping].pid);
 	(void)text_put_end(rect.y, x + 2, end - x - 2, term_glyphs()->cut,
 			   mapping_name(&picture->mappings[range->mapping]));
 }
@@ -69,7 +73,7 @@ void ranges_draw(struct screen *screen, struct rect rect)
 	screen_head(screen, PANE_RANGES, &rect, text);
 	if (rect.rows < 2)
 		return;
-	draw_titles(rect);
+	draw_titles(picture, rect);
 	rect.y++;
 	rect.rows--;
 	screen->range_page = rect.rows;

@@ -350,17 +350,10 @@ const struct term_glyphs *term_glyphs(void)
 {
 	static const char *const bars[] = { " ", "▁", "▂", "▃", "▄",
 					    "▅", "▆", "▇", "█" };
-	static const char *const side[] = { " ", "▏", "▎", "▍", "▌",
-					    "▋", "▊", "▉", "█" };
 	static const char *const ascii_bars[] = { " ", ".", ".", ".", ":",
 						  ":", ":", "|", "|" };
-	static const char *const ascii_side[] = { " ", " ", " ", "-", "-",
-						  "-", "=", "=", "#" };
-	static const struct term_glyphs wide = { "…", "·", "─",	 "▲", "▼",
-						 "×", "≈", bars, side };
-	static const struct term_glyphs ascii = {
-		"~", "-", "-", "^", "v", "x", "~", ascii_bars, ascii_side,
-	};
+	static const struct term_glyphs wide = { "…", "·", "×", bars };
+	static const struct term_glyphs ascii = { "~", "-", "x", ascii_bars };
 
 	return term.utf8 ? &wide : &ascii;
 }

@@ -41,9 +41,8 @@ enum term_mark {
 
 /* What a terminal without UTF-8 has something else for. */
 struct term_glyphs {
-	const char *cut, *dot, *line, *rise, *fall, *times, *about;
+	const char *cut, *dot, *times;
 	const char *const *bars; /* 0 to 8 eighths */
-	const char *const *side; /* the same, lying */
 };
 
 /* Can there be a screen?  Return: -1, or an exit status, and why was said. */

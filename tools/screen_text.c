@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 #include <wctype.h>
 
 /* The next character, made harmless.  Return: the bytes that it has; 0: the
@@ -27,7 +28,8 @@ static size_t next(const char *text, mbstate_t *state, wchar_t *ret)
 	return bytes;
 }
 
-int text_fit(const char *text, int columns, wchar_t ret[static TEXT_MAX + 1])
+/* As many as fit into @columns.  Return: columns that they take. */
+static int fit(const char *text, int columns, wchar_t ret[static TEXT_MAX + 1])
 {
 	mbstate_t state = { 0 };
 	int used = 0, n = 0;
@@ -60,8 +62,9 @@ static int columns_of(const char *text)
 	return columns;
 }
 
-int text_fit_end(const char *text, int columns, const char *mark,
-		 wchar_t ret[static TEXT_MAX + 1])
+/* The same, but the end of it, behind the mark. */
+static int fit_end(const char *text, int columns, const char *mark,
+		   wchar_t ret[static TEXT_MAX + 1])
 {
 	mbstate_t state = { 0 };
 	int excess, used;
@@ -71,14 +74,14 @@ int text_fit_end(const char *text, int columns, const char *mark,
 		columns = TEXT_MAX;
 	excess = columns_of(text) - columns;
 	if (excess <= 0)
-		return text_fit(text, columns, ret);
+		return fit(text, columns, ret);
 	if (columns < 1)
-		return text_fit("", 0, ret);
+		return fit("", 0, ret);
 	/* The mark takes one. */
 	for (excess++; excess > 0; excess -= wcwidth(one))
 		text += next(text, &state, &one);
-	used = text_fit(mark, 1, ret);
-	return used + text_fit(text, columns - used, ret + used);
+	used = fit(mark, 1, ret);
+	return used + fit(text, columns - used, ret + used);
 }
 
 static int put(int y, int x, int columns, const wchar_t *text)
@@ -105,7 +108,7 @@ int text_put(int y, int x, int columns, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args); /* cut is fine */
 	va_end(args);
-	return put(y, x, text_fit(text, room(y, x, columns), wide), wide);
+	return put(y, x, fit(text, room(y, x, columns), wide), wide);
 }
 
 int text_put_end(int y, int x, int columns, const char *mark, const char *text)
@@ -113,7 +116,7 @@ int text_put_end(int y, int x, int columns, const char *mark, const char *text)
 	wchar_t wide[TEXT_MAX + 1];
 
 	columns = room(y, x, columns);
-	return put(y, x, text_fit_end(text, columns, mark, wide), wide);
+	return put(y, x, fit_end(text, columns, mark, wide), wide);
 }
 
 struct text text_pages(uint64_t pages)

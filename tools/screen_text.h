@@ -10,30 +10,23 @@
 #define SCREEN_TEXT_H
 
 #include <stdint.h>
-#include <wchar.h>
 
 #define TEXT_MAX 512 /* columns */
-
-/* As many as fit into @columns.  Return: columns that they take. */
-int text_fit(const char *text, int columns, wchar_t ret[static TEXT_MAX + 1]);
-
-/* The same, but the end of a text that is too long, and a mark that it is. */
-int text_fit_end(const char *text, int columns, const char *mark,
-		 wchar_t ret[static TEXT_MAX + 1]);
 
 /* With the attributes that are set, at most @columns, and never beyond the
  * right edge.  Return: columns that it took. */
 int text_put(int y, int x, int columns, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+/* The same, but the end of a text that is too long, and a mark that it is. */
 int text_put_end(int y, int x, int columns, const char *mark, const char *text);
 
-/* "4.8 MiB", "312.0 us", "12.3 %" */
 struct text {
 	char text[32];
 };
 
 /* "12 pages", "1 page" */
 struct text text_pages(uint64_t pages);
+/* "12.3 %" */
 struct text text_percent(double part, double whole);
 /* A rate: so many in so long, in a second. */
 uint64_t text_rate(uint64_t count, uint64_t ns);

@@ -195,6 +195,12 @@ static void draw_working_set(const struct screen *screen, struct rect rect,
 	put_parts(rect, row, parts, 2);
 }
 
+/* A look follows the interval that it is about, and may take longer. */
+static struct text percent_of_time(uint64_t ns, uint64_t of_ns)
+{
+	return text_percent((double)ns, (double)(of_ns > ns ? of_ns : ns));
+}
+
 static void draw_looking(const struct picture *picture, struct rect rect,
 			 int row)
 {
@@ -204,19 +210,17 @@ static void draw_looking(const struct picture *picture, struct rect rect,
 	(void)snprintf(parts[1], PART_MAX, "held %s",
 		       units_time(picture->held_ns).text);
 	if (picture->attaches > 1)
-		(void)snprintf(parts[1], PART_MAX, "held %s, %u times",
+		(void)snprintf(parts[1], PART_MAX, "held %s, %u%s",
 			       units_time(picture->held_ns).text,
-			       picture->attaches);
-	(void)snprintf(parts[0], PART_MAX, "looking %s in %s, %s of a core",
-		       units_time(picture->harvest_ns).text,
-		       units_time(picture->last.ns).text,
-		       text_percent((double)picture->harvest_ns,
-				    (double)picture->last.ns)
-			       .text);
-	(void)snprintf(parts[2], PART_MAX, "average %s",
-		       text_percent((double)picture->all_harvest_ns,
-				    (double)picture->all.ns)
-			       .text);
+			       picture->attaches, term_glyphs()->times);
+	(void)snprintf(
+		parts[0], PART_MAX, "looking %s in %s, %s of a core",
+		units_time(picture->harvest_ns).text,
+		units_time(picture->last.ns).text,
+		percent_of_time(picture->harvest_ns, picture->last.ns).text);
+	(void)snprintf(
+		parts[2], PART_MAX, "average %s",
+		percent_of_time(picture->all_harvest_ns, picture->all.ns).text);
 	put_parts(rect, row, parts, 3);
 }
 
