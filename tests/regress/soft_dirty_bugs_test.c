@@ -354,7 +354,7 @@ static void test_no_bits(void **state)
 	(void)state;
 	memset(&kernel, 0, sizeof(kernel));
 	kernel.blind = true;
-	found_out("no soft-dirty bit");
+	found_out("written has no soft-dirty bit");
 	assert_int_equal(tide_space_create(&space), 0);
 	assert_int_equal(
 		tide_space_attach(space, TIDE_TRACKER_SOFT_DIRTY, NULL),
