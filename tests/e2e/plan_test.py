@@ -138,11 +138,12 @@ def test_filled():
     script = f"""
 import mmap, time
 memory = mmap.mmap(-1, {MEMORY}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-print("ready", flush=True)
-for page in range(0, {MEMORY}, 4096):
+for page in range(0, {MEMORY // 2}, 4096):
     memory[page] = 1
-    if page % 65536 == 0:
-        time.sleep(0.003)
+print("ready", flush=True)
+time.sleep(1.5)
+for page in range({MEMORY // 2}, {MEMORY}, 4096):
+    memory[page] = 1
 print("filled", flush=True)
 time.sleep(1000)
 """
