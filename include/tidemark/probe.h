@@ -7,8 +7,8 @@
  * gone, and sees the next write (C8), and times the steps.
  *
  * What it does not do: it does not touch anything of the caller's, but for
- * soft-dirty the bits of this process, which are cleared all at once; if a space
- * uses them they are left alone, and the result says -EBUSY.
+ * soft-dirty the bits of this process, which are cleared all at once; if a
+ * space uses them they are left alone, and the result says -EBUSY.
  *
  * Threads.  Any; each call builds and destroys its own VM.
  *
