@@ -36,6 +36,17 @@ HOSTILE = [
 ]
 
 
+# Writes 70 pages of a large mapping, over and over.
+WRITER = """
+import mmap, time
+memory = mmap.mmap(-1, 5000 * 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for time_again in range(30):
+    for page in range(70):
+        memory[4096 * 7 * page] = 1
+    time.sleep(0.1)
+"""
+
+
 class Trace:
     """Lines for make_trace, and the counts that a report has to show."""
 
@@ -694,6 +705,23 @@ def test_narrow():
         assert box[0] >= 0 and box[0] + box[2] <= width and box[2] > 200, box
 
 
+def test_recorded():
+    """Fails when what record has written is not what is drawn."""
+    path = command.fresh("trace")
+    done = command.run("record", "-o", path, "--interval", "100ms", "--",
+                       sys.executable, "-c", WRITER)
+    assert done.returncode == 0, done.stderr
+    page, figures = opened(path)
+    big = max(figures["mappings"], key=lambda one: one["npages"])
+    assert big["npages"] >= 5000 and big["distinct_pages"] >= 70, big
+    total = page.run("""map.columns.reduce((sum, { runs }) => {
+        for (let i = 0; i < runs.length; i += 4) sum += runs[i + 3];
+        return sum;
+    }, 0)""")
+    assert total == figures["written_pages"] > 0
+    assert "python" in page.text("h1"), page.text("h1")
+
+
 def test_large_page():
     """Fails when a large trace is too much for a browser, or a write of it is
     not in the map."""
@@ -805,7 +833,15 @@ DRAWN = [
 ]
 
 
+RECORDED = ("what record writes is drawn", test_recorded)
+
+
 def main():
+    if "wp" in command.tracker_names() and os.uname().machine == "x86_64":
+        DRAWN.append(RECORDED)
+    else:
+        CLAIMS.append((RECORDED[0] + " # SKIP processes cannot be tracked "
+                       "here", lambda: None))
     if not browser.find():
         command.main(CLAIMS + [
             ("hours of 100 GiB are some megabytes", test_large)] + [

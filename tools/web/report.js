@@ -194,7 +194,7 @@ function showCurve() {
 		"again and again counts once, and one whose mapping is gone " +
 		"at the end of the window does not count. In " + formatSpan(last.seconds) +
 		" they are " + formatBytes(last.mean) + "; the rate of one " +
-		"interval (" + formatSpan(meanInterval) + ") times that time " +
+		"interval (" + formatSpan(data.interval_ns / NS) + ") times that time " +
 		"would say " + formatBytes(last.product) + ".";
 	byId("curve-table").append(table([
 		{ title: "Window", text: p => formatSpan(p.seconds) },
