@@ -364,6 +364,11 @@ def test_interval():
         pane.watch(target).keys("i").shows(r"every 200\.0 ms")
         pane.shows(r"^ written .* in 2\d\d\.\d ms")
         pane.keys("I").shows(r"every 100\.0 ms")
+    # Not only when the one that has begun is over.
+    with Target() as target, Pane() as pane:
+        pane.watch(target, interval="300000").shows("not over yet")
+        pane.keys(*"IIIIIIII").shows(r"every 100\.0 ms")
+        pane.shows(r"^ written .* in [\d.]+ m?s ")
 
 
 def test_help():
