@@ -504,7 +504,9 @@ static char state_of(pid_t pid, pid_t tid)
 		return '?';
 	text[n] = '\0';
 	state = strrchr(text, ')');
-	return (char)(state && state[1] ? state[2] : '?');
+	if (state && state[1])
+		return state[2];
+	return '?';
 }
 
 /* Thread after thread, until one can be stopped; those that sleep deeply too?
@@ -537,9 +539,11 @@ static int try_each(pid_t pid, uint64_t at, bool deep, uint64_t deadline_ns,
 		}
 		memset(result, 0, sizeof(*result));
 		ret = run_helper(tid, at, result);
-		/* This thread was on its way out, or stuck. */
-		if ((ret != -ESRCH && ret != -ETIMEDOUT) ||
-		    tide_now_ns() >= deadline_ns)
+		/* It was on its way out, which others need not be; or stuck. */
+		if (ret == -ESRCH)
+			ret = fail(result, -ETIMEDOUT,
+				   "no thread of it can be stopped");
+		if (ret != -ETIMEDOUT || tide_now_ns() >= deadline_ns)
 			break;
 	}
 	closedir(tasks);
@@ -564,7 +568,7 @@ static int try_threads(pid_t pid, uint64_t at, struct inject_result *result)
 
 int inject_userfaultfd(pid_t pid, pid_t live, struct inject_result *ret)
 {
-	uint64_t at;
+	uint64_t at = 0;
 	int err;
 
 	memset(ret, 0, sizeof(*ret));
