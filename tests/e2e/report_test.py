@@ -515,7 +515,12 @@ def test_keys():
     for _ in range(3):
         page.key("ArrowLeft")
     tip = plain(page.text(".heat-tip"))
+    assert "7.0 s to 8.0 s" in tip and "10 pages (40 KiB)" in tip, tip
+    for _ in range(12):
+        page.key("+")
+    tip = plain(page.text(".heat-tip"))
     assert "7.0 s to 8.0 s" in tip and "1 page (4 KiB)" in tip, tip
+    page.key("0")
     assert not page.run("document.querySelector('.heat-tip').hidden")
     for name in ("zoom-in", "zoom-out"):
         page.press("#" + name)
@@ -635,6 +640,9 @@ def test_charts():
                     ".getAttribute('d').length") > 20
     rate = points("#rate")
     assert len(rate) == 40
+    times = page.run("[...document.querySelectorAll('#rate text')]"
+                     ".map(one => one.textContent)")
+    assert len(times) == len(set(times)) > 5, times
     assert abs(rate[5][1] - rate[15][1]) < 0.01
     bottom = page.run("(() => { const ticks = [...document.querySelectorAll("
                       "'#rate text')]; const zero = ticks.find(one =>"

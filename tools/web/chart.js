@@ -4,10 +4,11 @@
 //   const chart = new LineChart(box, {label, x, y, log, series});
 //   chart.update({log: false});
 //
-// x and y: { title, format(value, exactly), time: its steps are those of a
-// clock, bytes: those of bytes }.  series: [{ name, kind: "line", "other" or "band",
-// points: [[x, y], or for a band [x, low, high]], loose: it may leave the chart
-// at the top }].  A logarithmic axis leaves out what is not positive.
+// x and y: { title, format(value, exactly, step between ticks), time: its steps
+// are those of a clock, bytes: those of bytes }.  series: [{ name, kind: "line",
+// "other" or "band", points: [[x, y], or for a band [x, low, high]], loose: it
+// may leave the chart at the top }].  A logarithmic axis leaves out what is not
+// positive.
 "use strict";
 
 // What a logarithmic axis of time says, in seconds.
@@ -196,8 +197,10 @@ class LineChart {
 					      "text-anchor": "end" },
 				    y.format(value)));
 		}
-		for (const value of this.horizontal.ticks(
-			Math.max(2, (right - left) / 80))) {
+		const ticks = this.horizontal.ticks(
+			Math.max(2, (right - left) / 80));
+
+		for (const value of ticks) {
 			const at = this.x(value);
 
 			group.append(
@@ -205,7 +208,8 @@ class LineChart {
 					`M${at} ${bottom}v5` }),
 				svg("text", { x: at, y: bottom + 18,
 					      "text-anchor": "middle" },
-				    x.format(value)));
+				    x.format(value, false,
+					     ticks[1] - ticks[0])));
 		}
 		group.append(svg("text", { x: (left + right) / 2, y: bottom + 36,
 					   "text-anchor": "middle" }, x.title));

@@ -835,17 +835,25 @@ class HeatMap {
 		this.drawCursor();
 	}
 
+	// How far an arrow goes from a height: a cell, or if these are too small
+	// to be seen, a hundredth of what is seen; and how large a cell is.
+	stepAt(at) {
+		const seen = this.seen(), whole = this.whole();
+		const place = this.placeAt(at);
+		const cell = { t: (whole.t1 - whole.t0) /
+				  (this.columns.length || 1),
+			       a: place ? place.scale * this.options.cellPages
+				  : 0 };
+
+		return { t: Math.max(cell.t, (seen.t1 - seen.t0) / 100),
+			 a: Math.max(cell.a, (seen.a1 - seen.a0) / 100), cell };
+	}
+
 	step(right, down) {
-		const seen = this.seen();
+		const seen = this.seen(), whole = this.whole();
 		const from = this.cursor || {
 			t: (seen.t0 + seen.t1) / 2, a: (seen.a0 + seen.a1) / 2 };
-		const whole = this.whole();
-		const t = Math.max((whole.t1 - whole.t0) /
-				   (this.columns.length || 1),
-				   (seen.t1 - seen.t0) / 100);
-		const place = this.placeAt(from.a);
-		const a = Math.max(place ? place.scale * this.options.cellPages
-			: 0, (seen.a1 - seen.a0) / 100);
+		const { t, a } = this.stepAt(from.a);
 
 		this.cursor = {
 			t: Math.min(whole.t1 - t / 4, Math.max(
@@ -868,6 +876,12 @@ class HeatMap {
 		const at = { x: this.x(t), y: this.y(a) };
 
 		this.put(this.cross, at.x - 6, at.y - 6, 12, 12);
-		this.say(this.cellsAt(t, t, a, a), at);
+		// What lies between it and its neighbours.
+		const step = this.stepAt(a);
+		const wide = (step.t - step.cell.t) / 2;
+		const high = (step.a - step.cell.a) / 2;
+
+		this.say(this.cellsAt(t - wide, t + wide, a - high, a + high),
+			 at);
 	}
 }

@@ -230,8 +230,8 @@ function showRate() {
 		label: "Dirty rate over time; the numbers are in the table below",
 		log: false, series, y: bytesAxis(true),
 		x: { title: "time", time: true,
-		     format: (t, exactly) => formatMoment(
-			     t, exactly ? step / 2 : step * 10) },
+		     format: (t, exactly, ticks) => formatMoment(
+			     t, exactly ? step / 2 : ticks || step) },
 	});
 	byId("rate-text").textContent = "Pages that are written several times " +
 		"in an interval count once in it. A point is " +
