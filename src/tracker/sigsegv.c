@@ -77,10 +77,7 @@ struct guarded {
 	struct tide_bitmap dirty; /* and writable */
 	const struct tide_slot *slot;
 	const struct tide_sigsegv *tracker;
-	/* Of the harvest: how far it has looked at the mappings, and whether it
-	 * has seen one that is not as we left it. */
-	uintptr_t looked;
-	bool strange;
+	bool strange; /* of the harvest: a part is not as we left it */
 };
 
 struct tide_sigsegv {
@@ -562,31 +559,34 @@ struct harvest {
 	int err;
 };
 
-static uintptr_t end_of(const struct guarded *guarded)
+/* Nothing is flushed: with MS_ASYNC the kernel only looks at the mappings. */
+static bool has_hole(const struct tide_slot *slot)
 {
-	return guarded->begin + (guarded->npages << TIDE_PAGE_SHIFT);
+	int saved = errno;
+	bool hole =
+		msync(tide_slot_host(slot),
+		      tide_slot_npages(slot) << TIDE_PAGE_SHIFT, MS_ASYNC) < 0;
+
+	errno = saved;
+	return hole;
 }
 
-/* The next part of the slot, if it lies in @mapping. */
+/* The part of the slot that lies in @mapping. */
 static void look_at_part(struct guarded *guarded,
 			 const struct own_mapping *mapping)
 {
-	uintptr_t end = end_of(guarded);
+	uintptr_t at = mapping->start, end = mapping->end;
 
-	if (mapping->start > guarded->looked || mapping->end <= guarded->looked)
-		return;
-	if (mapping->end < end)
-		end = mapping->end;
-	while (mapping->writable && guarded->looked < end) {
-		uint64_t page =
-			(guarded->looked - guarded->begin) >> TIDE_PAGE_SHIFT;
-
+	if (at < guarded->begin)
+		at = guarded->begin;
+	if (end > guarded->begin + (guarded->npages << TIDE_PAGE_SHIFT))
+		end = guarded->begin + (guarded->npages << TIDE_PAGE_SHIFT);
+	for (; at < end; at += TIDE_PAGE_SIZE) {
 		/* Marked before it was made writable, and not taken since. */
-		if (!tide_bitmap_test(&guarded->dirty, page))
+		if (!tide_bitmap_test(&guarded->dirty,
+				      (at - guarded->begin) >> TIDE_PAGE_SHIFT))
 			guarded->strange = true;
-		guarded->looked += TIDE_PAGE_SIZE;
 	}
-	guarded->looked = end;
 }
 
 /* At @mapping, or NULL: begin to look.  With all.lock held. */
@@ -601,12 +601,10 @@ static void look_at_mapping(const struct tide_sigsegv *sigsegv,
 
 		if (!guarded || guarded->tracker != sigsegv)
 			continue;
-		if (mapping) {
+		if (mapping)
 			look_at_part(guarded, mapping);
-		} else {
-			guarded->looked = guarded->begin;
+		else
 			guarded->strange = false;
-		}
 	}
 }
 
@@ -622,8 +620,10 @@ static int look_at_mappings(const struct tide_sigsegv *sigsegv)
 		return err;
 	tide_lock_acquire(&all.lock);
 	look_at_mapping(sigsegv, NULL);
-	while ((more = own_maps_next(&maps, &mapping)) > 0)
-		look_at_mapping(sigsegv, &mapping);
+	while ((more = own_maps_next(&maps, &mapping)) > 0) {
+		if (mapping.writable)
+			look_at_mapping(sigsegv, &mapping);
+	}
 	tide_lock_release(&all.lock);
 	own_maps_close(&maps);
 	return more;
@@ -690,7 +690,7 @@ static int collect_slot(struct tide_slot *slot)
 	assert(harvest.guarded);
 	(void)sigfillset(&signals);
 	(void)pthread_sigmask(SIG_SETMASK, &signals, &old);
-	if (harvest.guarded->looked < end_of(harvest.guarded))
+	if (has_hole(slot))
 		harvest.err = -EFAULT;
 	else if (harvest.guarded->strange)
 		harvest.err = arm_again(harvest.guarded, slot);
