@@ -249,7 +249,7 @@ def test_exact():
         # Distinct pages: once, whether an interval ends meanwhile or not.
         target.do("write", "m", 10 * turn, 40, 3)
         metrics = watch.after()
-        assert value_of(metrics, start=start) == 40 * turn, (turn, metrics)
+        assert value_of(metrics, start=start) == 40 * turn, turn
     sizes = metrics["tidemark_mapping_size_bytes"]
     labels, = of_mapping(metrics, start=start)
     assert sizes[labels] == 1000 * PAGE
@@ -371,7 +371,10 @@ def test_never_down():
 
 def hostile_file():
     """A path whose end no page and no label may take as it is, in hex."""
-    name = b'q"b\\s\n<img src=x onerror=hacked=1>\xff\xc3\xbc}'
+    # What is no UTF-8: no first byte, one alone, "/" longer than it must be,
+    # a surrogate; and one that is.
+    name = (b'q"b\\s\n<img src=x onerror=hacked=1>\xff\xc3}\xc0\xaf'
+            b'\xed\xa0\x80\xc3\xbc')
     return os.path.join(os.fsencode(command.SCRATCH), name).hex()
 
 
@@ -383,7 +386,8 @@ def test_names():
     target.do("write", "m", 0, 30)
     metrics = watch.after()
     # The kernel writes the end of a line as \012.
-    name = 'q"b\\s\\012<img src=x onerror=hacked=1>\ufffd\u00fc}'
+    name = ('q"b\\s\\012<img src=x onerror=hacked=1>\ufffd\ufffd}'
+            '\ufffd\ufffd' '\ufffd\ufffd\ufffd' '\u00fc')
     labels, = (labels for labels in of_mapping(metrics)
                if dict(labels)["name"].endswith(name))
     assert metrics["tidemark_mapping_dirty_pages_total"][labels] == 30
@@ -822,8 +826,17 @@ def test_page():
             assert page.text("#state") == "live"
             assert "python" in page.text("h1")
             # Names are text.
-            for table in ("#hot", "#mappings"):
-                assert "onerror=hacked=1>" in page.text(table)
+            x, y, _, _ = page.box("#map")
+            across, down = page.run("""(() => {
+                const place = page.map.shown.find(
+                    one => one.segment.npages === 1024);
+                return [page.map.size.right - 20,
+                        page.map.y(place.top + 300 * place.scale)];
+            })()""")
+            page.mouse("Moved", x + across, y + down)
+            page.settle()
+            for names in ("#hot", "#mappings", ".heat-tip"):
+                assert "onerror=hacked=1>" in page.text(names), names
             assert page.run("typeof hacked") == "undefined"
             assert page.run("document.images.length") == 0
             assert not page.complaints(), page.complaints()
