@@ -292,8 +292,9 @@ def test_stdout():
         assert contents(trace)["command"].startswith("sh -c")
         terminal, other = pty.openpty()
         done = subprocess.run(
-            [command.TIDEMARK, "record", "-p", target.pid, "-o", "-"],
-            stdin=subprocess.DEVNULL, stdout=other, stderr=subprocess.PIPE,
+            [command.TIDEMARK, "record", "-p", target.pid, "-o", "-", "--for",
+             "100ms"], stdin=subprocess.DEVNULL, stdout=other,
+            stderr=subprocess.PIPE,
             timeout=command.TIMEOUT, check=False)
         assert done.returncode == 2 and b"terminal" in done.stderr, done
         os.close(terminal)
