@@ -4,6 +4,7 @@
 
 Usage: server_test.py TIDEMARK
 """
+import fcntl
 import http.client
 import json
 import os
@@ -11,8 +12,10 @@ import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -502,6 +505,50 @@ def test_goodbye():
         assert got == [said], got
 
 
+def test_screen():
+    """Fails when the server does not go on beside a screen that stays after
+    the end, or its line spoils the screen."""
+    target = Target()
+    port = command.free_port()
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    process = subprocess.Popen(
+        [command.TIDEMARK, "watch", "-p", str(target.process.pid),
+         "--interval", "100", "--prometheus", f"127.0.0.1:{port}"],
+        stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    shown = []
+
+    def read():
+        try:
+            while True:
+                shown.append(os.read(ours, 65536))
+        except OSError:
+            pass  # its other end is closed
+    reader = threading.Thread(target=read)
+    reader.start()
+    watch = Watch.__new__(Watch)
+    watch.process, watch.host, watch.port = process, "127.0.0.1", port
+    Watch.living.append(watch)
+    end = time.monotonic() + command.TIMEOUT
+    while b"/metrics\r\n" not in b"".join(shown):
+        assert time.monotonic() < end, shown
+        time.sleep(0.02)
+    watch.after()
+    target.end()
+    watch.until(lambda m: m["tidemark_up"][()] == 0)
+    assert watch.data(10 ** 6, wait=True)["over"] == "the process has ended"
+    assert process.poll() is None
+    os.write(ours, b"q")
+    assert process.wait(command.TIMEOUT) == 0
+    reader.join(command.TIMEOUT)
+    os.close(ours)
+    # Before the screen, which then begins on a terminal of its own.
+    text = b"".join(shown)
+    assert text.index(b"a live page on") < text.index(b"\x1b[?1049h")
+
+
 # ---- HTTP ----
 
 def test_http():
@@ -907,6 +954,7 @@ REAL = [
     ("each column once, with all its pages", test_columns),
     ("what is left out of a column is counted", test_left_out),
     ("who waits is told of the end", test_goodbye),
+    ("beside a screen", test_screen),
     ("requests", test_http),
     ("a connection is used again", test_one_connection),
     ("garbage", test_garbage),
