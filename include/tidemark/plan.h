@@ -59,7 +59,8 @@ struct tide_curve_info {
  * tide_curve_create() - the dirty curve of a trace, read to its end
  *
  * Return: 0; -ENODATA: it has no interval; -EOVERFLOW: it has 2^32 of them;
- * -ENOMEM; or the reader's error.
+ * -EFBIG: it has mappings of more than 2^36 pages at a time; -ENOMEM; or the
+ * reader's error.
  */
 TIDE_API TIDE_MUST_CHECK int tide_curve_create(struct tide_trace_reader *reader,
 					       struct tide_curve **ret);

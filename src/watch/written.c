@@ -144,8 +144,11 @@ int written_add(struct written *written,
 		.populated_pages = mapping->populated_pages,
 		.zero_pages = mapping->zero_pages,
 		.npages = mapping->npages,
+		.from = UINT64_MAX,
 	};
 
+	if (mapping->npages > WRITTEN_PAGES_MAX - written->npages)
+		return -EFBIG;
 	if (written->count == written->max) {
 		uint32_t max = written->max * 2 + 64;
 		struct written_mapping *mappings =
@@ -160,6 +163,7 @@ int written_add(struct written *written,
 	if (!added.chunks)
 		return -ENOMEM;
 	written->mappings[written->count++] = added;
+	written->npages += added.npages;
 	return 0;
 }
 
@@ -187,6 +191,11 @@ int written_run(struct written *written, const struct tide_trace_run *run,
 	uint64_t end = page + run->npages;
 	uint64_t never = tally->pages[0];
 
+	if (page / CHUNK_PAGES < mapping->from)
+		mapping->from = page / CHUNK_PAGES;
+	if ((end - 1) / CHUNK_PAGES >= mapping->to)
+		mapping->to = (end - 1) / CHUNK_PAGES + 1;
+
 	while (page < end) {
 		uint64_t index = page / CHUNK_PAGES;
 		uint32_t first = (uint32_t)(page % CHUNK_PAGES);
@@ -210,7 +219,7 @@ static void free_chunks(struct written_mapping *mapping)
 {
 	if (!mapping->chunks)
 		return;
-	for (uint64_t i = 0; i < chunk_count(mapping); i++)
+	for (uint64_t i = mapping->from; i < mapping->to; i++)
 		free(mapping->chunks[i].lasts);
 	free(mapping->chunks);
 	mapping->chunks = NULL;
@@ -220,7 +229,7 @@ void written_gone(struct written *written, uint32_t id, struct tally *tally)
 {
 	struct written_mapping *mapping = find(written, id);
 
-	for (uint64_t i = 0; i < chunk_count(mapping); i++) {
+	for (uint64_t i = mapping->from; i < mapping->to; i++) {
 		const struct written_chunk *chunk = &mapping->chunks[i];
 		uint32_t n = chunk_pages(mapping, i);
 
@@ -230,6 +239,7 @@ void written_gone(struct written *written, uint32_t id, struct tally *tally)
 			tally_add(tally, chunk->last, n);
 	}
 	free_chunks(mapping);
+	written->npages -= mapping->npages;
 	mapping->is_gone = true;
 }
 

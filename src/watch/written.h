@@ -12,6 +12,9 @@
 
 #include <tidemark/trace.h>
 
+/* 256 TiB: nobody has it, and it bounds what a made-up trace costs. */
+#define WRITTEN_PAGES_MAX (1ull << 36)
+
 /* Pages by the interval in which they were written last. */
 struct tally {
 	uint64_t *pages;   /* by interval, 0 too */
@@ -33,14 +36,17 @@ struct written_mapping {
 	uint64_t pages; /* ever written */
 	uint64_t npages;
 	struct written_chunk *chunks;
+	uint64_t from, to; /* none but these were ever written */
 };
 
 struct written {
 	struct written_mapping *mappings; /* by id; those that are gone, too */
 	uint32_t count, max;
+	uint64_t npages; /* of those that are there */
 };
 
-/* Return: 0; -ENOMEM. */
+/* Return: 0; -EFBIG: with it there would be more than WRITTEN_PAGES_MAX;
+ * -ENOMEM. */
 int written_add(struct written *written,
 		const struct tide_trace_mapping *mapping, bool is_first);
 

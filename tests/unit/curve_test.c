@@ -528,6 +528,41 @@ static void test_nothing(void **state)
 	tide_curve_destroy(NULL);
 }
 
+/* As many times as it comes and goes, but not twice at a time. */
+static void test_too_large(void **state)
+{
+	const struct tide_trace_info info = { .interval_ns = MS };
+	const struct tide_trace_interval interval = { .end_ns = MS };
+
+	(void)state;
+	for (int twice = 0; twice < 2; twice++) {
+		struct tide_trace_writer *writer;
+		struct tide_curve *curve = NULL;
+		int fd = memfd_create("trace", MFD_CLOEXEC);
+
+		assert_int_equal(tide_trace_create(fd, &info, &writer), 0);
+		assert_int_equal(tide_trace_put_interval(writer, &interval), 0);
+		for (uint32_t id = 1; id <= 3; id++) {
+			const struct tide_trace_mapping mapping = {
+				.id = id,
+				.npages = 1ull << 36,
+			};
+
+			assert_int_equal(
+				tide_trace_put_mapping(writer, &mapping), 0);
+			if (!twice)
+				assert_int_equal(
+					tide_trace_put_gone(writer, id), 0);
+		}
+		assert_int_equal(tide_trace_finish(writer), 0);
+		assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+		assert_int_equal(read_curve(fd, &curve), twice ? -EFBIG : 0);
+		close(fd);
+		assert_true(twice ? !curve : !!curve);
+		tide_curve_destroy(curve);
+	}
+}
+
 static void test_no_memory(void **state)
 {
 	struct tide_curve *curve = NULL;
@@ -565,6 +600,7 @@ int main(void)
 		cmocka_unit_test(test_info),
 		cmocka_unit_test(test_many_intervals),
 		cmocka_unit_test(test_nothing),
+		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_no_memory),
 	};
 
