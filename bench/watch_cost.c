@@ -9,9 +9,9 @@
  * keys, 50 clients over a unix socket, all else as redis-benchmark does it.
  * Every key is there before.  How many commands it has done it says itself.  A
  * sample is the ratio of two windows with a watcher to two without, in the
- * order ABBA.  A window with a watcher begins when it has printed its first interval,
- * so it has the faults and the harvests of each second; what attaching costs is
- * attach's to say.
+ * order ABBA.  A window with a watcher begins when it has printed its first
+ * interval, so it has the faults and the harvests of each second; what
+ * attaching costs is attach's to say.
  */
 #include "bench.h"
 

@@ -44,41 +44,48 @@ struct rehearsal {
 
 /* ---- what is printed ---- */
 
+static json_int_t page_bytes(uint64_t pages)
+{
+	uint64_t bytes = pages * TIDE_PAGE_SIZE;
+
+	return (json_int_t)bytes;
+}
+
 static json_t *round_json(const struct tide_rehearse_stats *stats)
 {
 	return json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "event",
 			 "round", "round", (int)stats->rounds, "pages",
 			 (json_int_t)stats->round_pages, "page_bytes",
-			 (json_int_t)(stats->round_pages * TIDE_PAGE_SIZE),
-			 "zero_pages", (json_int_t)stats->round_zero_pages,
-			 "bytes_sent", (json_int_t)stats->round_bytes,
-			 "round_ns", (json_int_t)stats->round_ns, "rest_pages",
+			 page_bytes(stats->round_pages), "zero_pages",
+			 (json_int_t)stats->round_zero_pages, "bytes_sent",
+			 (json_int_t)stats->round_bytes, "round_ns",
+			 (json_int_t)stats->round_ns, "rest_pages",
 			 (json_int_t)stats->rest_pages, "rest_bytes",
-			 (json_int_t)(stats->rest_pages * TIDE_PAGE_SIZE),
-			 "downtime_ns", (json_int_t)stats->downtime_ns);
+			 page_bytes(stats->rest_pages), "downtime_ns",
+			 (json_int_t)stats->downtime_ns);
 }
 
 static json_t *end_json(const struct rehearsal *rehearsal)
 {
 	const struct tide_rehearse_stats *stats = &rehearsal->stats;
-	json_t *end = json_pack(
-		"{s:s,s:b,s:i,s:I,s:I,s:I,s:I,s:I,s:I}", "event", "end",
-		"converged", stats->converged, "rounds", (int)stats->rounds,
-		"total_ns", (json_int_t)stats->total_ns, "memory_pages",
-		(json_int_t)stats->memory_pages, "memory_bytes",
-		(json_int_t)(stats->memory_pages * TIDE_PAGE_SIZE),
-		"pages_sent", (json_int_t)stats->pages, "zero_pages",
-		(json_int_t)stats->zero_pages, "bytes_sent",
-		(json_int_t)stats->bytes);
-	json_t *rest = json_pack(
-		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "rest_pages",
-		(json_int_t)stats->rest_pages, "rest_bytes",
-		(json_int_t)(stats->rest_pages * TIDE_PAGE_SIZE), "downtime_ns",
-		(json_int_t)stats->downtime_ns, "downtime_goal_ns",
-		(json_int_t)rehearsal->args.downtime_ns, "bandwidth",
-		(json_int_t)rehearsal->args.bandwidth, "harvest_ns",
-		(json_int_t)stats->harvest_ns, "attach_held_ns",
-		(json_int_t)rehearsal->held_ns);
+	json_t *end = json_pack("{s:s,s:b,s:i,s:I,s:I,s:I,s:I,s:I,s:I}",
+				"event", "end", "converged", stats->converged,
+				"rounds", (int)stats->rounds, "total_ns",
+				(json_int_t)stats->total_ns, "memory_pages",
+				(json_int_t)stats->memory_pages, "memory_bytes",
+				page_bytes(stats->memory_pages), "pages_sent",
+				(json_int_t)stats->pages, "zero_pages",
+				(json_int_t)stats->zero_pages, "bytes_sent",
+				(json_int_t)stats->bytes);
+	json_t *rest =
+		json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "rest_pages",
+			  (json_int_t)stats->rest_pages, "rest_bytes",
+			  page_bytes(stats->rest_pages), "downtime_ns",
+			  (json_int_t)stats->downtime_ns, "downtime_goal_ns",
+			  (json_int_t)rehearsal->args.downtime_ns, "bandwidth",
+			  (json_int_t)rehearsal->args.bandwidth, "harvest_ns",
+			  (json_int_t)stats->harvest_ns, "attach_held_ns",
+			  (json_int_t)rehearsal->held_ns);
 
 	(void)json_object_update(end, rest);
 	json_decref(rest);

@@ -42,8 +42,8 @@ struct pages_chunk *pages_make(struct pages *pages, uint64_t number)
 		return pages->chunks[at];
 	if (pages->count == pages->max) {
 		size_t max = pages->max * 2 + 64;
-		struct pages_chunk **chunks =
-			realloc(pages->chunks, max * sizeof(*chunks));
+		struct pages_chunk **chunks = realloc(
+			pages->chunks, max * sizeof(struct pages_chunk *));
 
 		if (!chunks)
 			return NULL;

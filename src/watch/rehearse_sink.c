@@ -29,7 +29,7 @@
 
 #include "base/xxh3.h"
 
-#define MAGIC "TMR1"
+#define MAGIC 0x31524d54u /* "TMR1" */
 #define HEAD_TYPE 4
 #define HEAD_FIRST 8
 #define HEAD_COUNT 16
@@ -55,7 +55,7 @@ void sink_put(struct sink *sink, enum sink_type type, uint64_t first,
 
 	assert(sink->records < SINK_RECORDS_MAX);
 	sink->records++;
-	memcpy(head, MAGIC, 4);
+	put32(head, MAGIC);
 	put32(head + HEAD_TYPE, type);
 	put64(head + HEAD_FIRST, first);
 	put64(head + HEAD_COUNT, count);

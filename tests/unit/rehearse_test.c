@@ -346,6 +346,13 @@ static void change_something(void)
 		have_a_child();
 }
 
+/* And write nothing, not even to the stack. */
+static void rest(void)
+{
+	for (;;)
+		pause();
+}
+
 static void change_at_random(void)
 {
 	for (uint32_t i = 0; i < 2000; i++)
@@ -357,8 +364,7 @@ static void change_at_random(void)
 		nap_us(500);
 	}
 	set(&shared->is_idle, 1);
-	for (;;)
-		nap_us(10000);
+	rest();
 }
 
 static void do_nothing(void)
@@ -374,6 +380,40 @@ static void write_all_the_time(void)
 	set(&shared->ready, 1);
 	for (uint64_t n = 0;; n++)
 		memory[n % 400 * PAGE] = (unsigned char)n;
+}
+
+#define STEPS 4
+
+static void write_to_files(void)
+{
+	scribble(from_file + 3 * PAGE);
+	memset(from_file + 5 * PAGE, 0, PAGE);
+	scribble(common + 3 * PAGE);
+}
+
+/* Pages whose discards the kernel hides are discarded, written and discarded.
+ * Until then it writes elsewhere, too, so that there is another round. */
+static void take_steps(void)
+{
+	int done = 0;
+
+	write_to_files();
+	set(&shared->ready, 1);
+	while (done < STEPS) {
+		memory[0]++;
+		if (get(&shared->command) == done)
+			continue;
+		done++;
+		if (done == 2) {
+			write_to_files();
+		} else if (done != 3) { /* in which it is sent */
+			assert(!madvise(from_file + 3 * PAGE, 20 * PAGE,
+					MADV_DONTNEED));
+			assert(!madvise(common + 3 * PAGE, PAGE, MADV_REMOVE));
+		}
+		set(&shared->is_idle, done);
+	}
+	rest();
 }
 
 /* 1: execute another program; 2: end. */
@@ -736,6 +776,7 @@ static int settle(void *opaque, const struct tide_rehearse_stats *stats,
 		set(&shared->idle, 1);
 		while (!get(&shared->is_idle))
 			nap_us(1000);
+		nap_us(10000);
 	}
 	return 0;
 }
@@ -786,7 +827,58 @@ static void one_rehearsal(enum kind kind, uint64_t bandwidth,
 	end(pid);
 }
 
+static int take_a_step(void *opaque, const struct tide_rehearse_stats *stats,
+		       int round_over)
+{
+	(void)opaque;
+	if (!round_over || stats->rounds > STEPS)
+		return 0;
+	set(&shared->command, (int)stats->rounds);
+	while (get(&shared->is_idle) != (int)stats->rounds)
+		nap_us(100);
+	nap_us(10000); /* it comes to rest */
+	return 0;
+}
+
 /* ---- tests ---- */
+
+/* Fails when a discard that the kernel hides is seen once, but not again. */
+static void test_hidden_discards(void **state)
+{
+	struct tide_rehearse_config config = {
+		.bandwidth = 40 * (uint64_t)MEGABYTE,
+		.downtime_ns = 1,
+		.progress = take_a_step,
+	};
+	struct tide_rehearse_stats stats;
+	struct tide_process *process;
+	struct other_end other;
+	struct image image;
+	pid_t pid;
+
+	(void)state;
+	need_it("hidden discards");
+	pid = start(take_steps);
+	process = attach(pid);
+	other_open(&other, A_FILE);
+	config.fd = other.fd;
+	wrap();
+	assert_int_equal(tide_rehearse(process, &config, &stats), 0);
+	stop(pid);
+	other_finish(&other);
+	apply(&image, other.bytes, other.size);
+	check_stats(&stats, &image, other.size);
+	assert_true(stats.converged);
+	assert_int_equal(stats.rounds, STEPS + 2);
+	assert_int_equal(stats.rest_pages, 0);
+	rested = true;
+	assert_true(compare(process, &image) > 0);
+	unwrap();
+	forget(&image);
+	munmap(other.bytes, SINK_MAX);
+	tide_process_detach(process);
+	end(pid);
+}
 
 /* Fails when a page is lost, or is not what it was when it was last written. */
 static void test_content(void **state)
@@ -1323,6 +1415,7 @@ int main(void)
 		cmocka_unit_test(test_page_sets),
 		cmocka_unit_test(test_content),
 		cmocka_unit_test(test_sinks),
+		cmocka_unit_test(test_hidden_discards),
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_bandwidth),
 		cmocka_unit_test(test_hopeless),
