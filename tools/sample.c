@@ -224,10 +224,9 @@ int sampler_look(struct sampler *sampler, struct sample *ret)
 	};
 	sampler->last_ns = now_ns;
 	sampler->intervals++;
-	/* The next one, on time, or later if we are late. */
-	sampler->due_ns += sampler->config.interval_ns;
-	if (sampler->due_ns < now_ns)
-		sampler->due_ns = now_ns + sampler->config.interval_ns;
+	/* On time, but not so soon after a late one that it says nothing. */
+	while (sampler->due_ns < now_ns + sampler->config.interval_ns / 2)
+		sampler->due_ns += sampler->config.interval_ns;
 	forget_findings(sampler);
 	if (look_at_each(sampler))
 		return -1;
