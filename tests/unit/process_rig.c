@@ -76,7 +76,7 @@ pid_t rig_start(void (*body)(void))
 		body();
 		_exit(0);
 	}
-	for (int i = 0; i < 20000 && !rig_get(&rig_shared->ready); i++)
+	for (int i = 0; i < 60000 && !rig_get(&rig_shared->ready); i++)
 		rig_nap_ms(1);
 	assert_true(rig_get(&rig_shared->ready));
 	return pid;
