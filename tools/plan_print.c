@@ -162,6 +162,20 @@ static void print_borders(const struct plan_report *report)
 	}
 }
 
+/* Read off the curve at less than an interval: the first round, or a later one,
+ * which took as long as the rest before it. */
+static int has_short_round(const struct plan_report *report,
+			   const struct plan_row *row)
+{
+	const struct tide_curve_info *info = &report->info;
+	double first_s = (double)(info->data_pages * TIDE_PAGE_SIZE) /
+			 (double)row->bandwidth;
+
+	return first_s * (double)NS_PER_S < (double)info->interval_ns ||
+	       (row->plan.rounds > 1 &&
+		row->plan.downtime_ns < info->interval_ns);
+}
+
 static void print_doubts(const struct plan_report *report)
 {
 	const struct tide_curve_info *info = &report->info;
@@ -172,8 +186,7 @@ static void print_doubts(const struct plan_report *report)
 
 		extrapolated |= plan->extrapolated;
 		uncertain |= !plan->certain;
-		short_rests |= plan->rounds > 1 &&
-			       plan->downtime_ns < info->interval_ns;
+		short_rests |= has_short_round(report, &report->rows[i]);
 	}
 	for (size_t i = 0; i < report->nborders; i++)
 		extrapolated |= report->borders[i].extrapolated;
@@ -188,9 +201,10 @@ static void print_doubts(const struct plan_report *report)
 		       "written in it is extrapolated.\n  Watch it for longer "
 		       "(--for) to know.\n");
 	if (short_rests)
-		printf("Rounds shorter than an interval (%s) are on a straight "
-		       "line to zero, as if no page\n  were written twice in "
-		       "them: their rest is rather too large than too small.\n",
+		printf("What is written in less than an interval (%s) is not "
+		       "known: the low end is as if no\n  page were written "
+		       "twice in it, the high end as if the same pages were "
+		       "written always.\n",
 		       units_time(info->interval_ns).text);
 }
 

@@ -68,8 +68,9 @@ TIDE_API void tide_curve_destroy(struct tide_curve *curve); /* NULL is fine */
 TIDE_API void tide_curve_info_get(const struct tide_curve *curve,
 				  struct tide_curve_info *ret);
 
-/** tide_curve_at() - at a window of @window_ns.  Shorter than an interval: on a
- * straight line to zero; longer than the trace: extrapolated. */
+/** tide_curve_at() - at a window of @window_ns.  Shorter than an interval:
+ * between a straight line to zero and going on as above; longer than the trace:
+ * extrapolated. */
 TIDE_API void tide_curve_at(const struct tide_curve *curve, uint64_t window_ns,
 			    struct tide_curve_point *ret);
 

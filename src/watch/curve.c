@@ -22,8 +22,12 @@
  * octave, in the windows that end with an interval.  What is kept of it is
  * the 10th and 90th percentile divided by the mean.
  *
- * Shorter than the interval: the curve goes through zero in a straight line, as
- * if no page were written twice in an interval.  Longer than the trace: each
+ * Shorter than the interval the curve lies between two lines.  The lower one
+ * is straight to zero, as if no page were written twice in an interval: nothing
+ * that bends as curves do is below it.  On the upper one each halving goes on
+ * to lose as few pages as that from two intervals to one: the same pages in
+ * every interval may be the same at every moment.  The mean is in the middle,
+ * and the percentiles are those of the lines.  Longer than the trace: each
  * doubling goes on to bring as many times more pages as the last one in the
  * trace did, up to what the process has, and its memory to grow as it did.
  *
@@ -544,6 +548,41 @@ static double mean_inside(const struct tide_curve *curve, double ns)
 	return curve->mean[point] * (1 - at) + curve->mean[point + 1] * at;
 }
 
+/* Nothing is known of shorter windows. */
+static double resolution_ns(const struct tide_curve *curve)
+{
+	return curve->interval_ns > curve->step_ns ? curve->interval_ns
+						   : curve->step_ns;
+}
+
+/* How many times more there is at twice the window, as far as that is sound. */
+static double doubling(double here, double twice)
+{
+	double times = here > 0 ? twice / here : 1;
+
+	return times < 1 ? 1 : times > 2 ? 2 : times;
+}
+
+/* Below the resolution: the lower line and the upper one. */
+static void lines_at(const struct tide_curve *curve, double ns,
+		     double *ret_lower, double *ret_upper)
+{
+	double at_ns = resolution_ns(curve);
+	double here = mean_inside(curve, at_ns), times = 2;
+
+	*ret_lower = here * ns / at_ns;
+	*ret_upper = 0;
+	if (ns <= 0)
+		return;
+	if (2 * at_ns <= (curve->points - 1) * curve->step_ns)
+		times = doubling(here, mean_inside(curve, 2 * at_ns));
+	while (ns < at_ns / 2) {
+		here /= times;
+		at_ns /= 2;
+	}
+	*ret_upper = here / times * (1 + (times - 1) * (2 * ns / at_ns - 1));
+}
+
 static double mean_at(const struct tide_curve *curve, double ns)
 {
 	double last_ns = (curve->points - 1) * curve->step_ns;
@@ -552,9 +591,7 @@ static double mean_at(const struct tide_curve *curve, double ns)
 	if (ns <= last_ns)
 		return mean_inside(curve, ns);
 	here = curve->mean[curve->points - 1];
-	times = mean_inside(curve, last_ns / 2);
-	times = times > 0 ? here / times : 1;
-	times = times < 1 ? 1 : times > 2 ? 2 : times;
+	times = doubling(mean_inside(curve, last_ns / 2), here);
 	most = (double)curve->info.memory_pages + curve->growth * ns;
 	while (ns > 2 * last_ns && here < most) {
 		here *= times;
@@ -587,6 +624,15 @@ void tide_curve_at(const struct tide_curve *curve, uint64_t window_ns,
 
 		low = before->low + (after->low - before->low) * part;
 		high = before->high + (after->high - before->high) * part;
+	}
+	if (ns < resolution_ns(curve)) {
+		double lower, upper;
+
+		lines_at(curve, ns, &lower, &upper);
+		ret->pages = (lower + upper) / 2;
+		ret->low = lower * low;
+		ret->high = upper * high;
+		return;
 	}
 	ret->pages = mean_at(curve, ns);
 	ret->low = ret->pages * low;
