@@ -53,6 +53,7 @@ struct connection {
 	uint64_t since_ns; /* it was made, or its last answer was read */
 	struct MHD_Connection *waiting;
 	uint64_t waiting_since_ns;
+	int asked;   /* and all of the answer has not been sent */
 	int waited;  /* the page of this request has made it wait once */
 	int put_off; /* it waits for the next run only */
 };
@@ -203,6 +204,7 @@ static void notify_completed(void *context, struct MHD_Connection *connection,
 	(void)how;
 	connection_of(connection)->since_ns = tool_now_ns();
 	connection_of(connection)->waited = 0;
+	connection_of(connection)->asked = 0;
 }
 
 /* ---- answers ---- */
@@ -328,6 +330,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection,
 	(void)size;
 	if (!*asked) {
 		*asked = http;
+		connection_of(connection)->asked = 1;
 		return check(http, connection, method);
 	}
 	for (const struct http_page *page = http->pages; page->path; page++) {
@@ -384,6 +387,19 @@ int http_fd(const struct http *http)
 unsigned int http_waiting(const struct http *http)
 {
 	return http->nwaiting;
+}
+
+unsigned int http_answering(const struct http *http)
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < CONNECTIONS_MAX; i++) {
+		const struct connection *connection = &http->connections[i];
+
+		count += connection->fd >= 0 && !connection->shut &&
+			 connection->asked;
+	}
+	return count - http->nwaiting;
 }
 
 void http_run(struct http *http)

@@ -53,6 +53,9 @@ void http_wake(struct http *http);
 /* How many wait. */
 unsigned int http_waiting(const struct http *http);
 
+/* How many are being answered: not all of it has been sent. */
+unsigned int http_answering(const struct http *http);
+
 /* NULL is fine. */
 void http_close(struct http *http);
 

@@ -25,10 +25,9 @@
 
 #define NS_PER_MS 1000000ull
 #define BACKLOG 128
-#define GOODBYE_NS (300 * NS_PER_MS)
-#define LAST_BYTES_NS (20 * NS_PER_MS)
+#define GOODBYE_NS (2000 * NS_PER_MS)
 /* A page that has asked so long ago will ask again. */
-#define PAGE_NS (1000 * NS_PER_MS)
+#define PAGE_NS (2000 * NS_PER_MS)
 /* Of a name in the DNS, and the null. */
 #define NAME_SIZE 256
 
@@ -137,19 +136,17 @@ static bool ended(struct view *view)
 /* A page that nobody tells would say that it has lost us. */
 static void say_goodbye(struct server *server)
 {
-	uint64_t now_ns = tool_now_ns();
-	uint64_t end_ns = now_ns + GOODBYE_NS;
+	uint64_t end_ns = tool_now_ns() + GOODBYE_NS;
 
 	if (!server->over)
 		tell_pages(server, "watching has been stopped");
 	if (!server->pages_to_tell)
 		return;
-	for (; now_ns < end_ns; now_ns = tool_now_ns()) {
+	while (tool_now_ns() < end_ns) {
 		http_run(server->http);
-		if (server->goodbyes >= server->pages_to_tell) {
-			server->pages_to_tell = UINT32_MAX;
-			end_ns = now_ns + LAST_BYTES_NS;
-		}
+		if (server->goodbyes >= server->pages_to_tell &&
+		    !http_answering(server->http))
+			break;
 		(void)poll(&server->view.poll, 1, 5);
 	}
 }

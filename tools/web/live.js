@@ -421,6 +421,8 @@ class LivePage {
 				if (this.more)
 					pause = 0;
 			} catch (_) {
+				if (this.over !== null)
+					return; // it has gone, as it said
 				this.more = true; // do not wait for an interval
 				this.setState("lost", "no connection to the " +
 					      "tidemark command; trying again");
