@@ -52,6 +52,7 @@
 
 #define STOP_TIMEOUT_NS 200000000u /* of one thread */
 #define TRY_NS 2000000000u	   /* all of them, over and over */
+#define LOOK_NS 100000000u	   /* without being told to */
 #define TRY_PAUSE_NS 5000000u
 #define HELPER_TIMEOUT_NS 10000000000u
 #define CHUNK 65536u
@@ -182,7 +183,8 @@ int inject_wait(pid_t tid, uint64_t deadline_ns, int *ret_status)
 	for (;;) {
 		pid_t got = waitpid(tid, ret_status, __WALL | WNOHANG);
 		uint64_t now_ns = tide_now_ns();
-		struct timespec left;
+		struct timespec left = { 0 };
+		uint64_t left_ns;
 
 		/* ECHILD: another thread's exec has taken its place. */
 		if ((got < 0 && errno == ECHILD) ||
@@ -195,8 +197,10 @@ int inject_wait(pid_t tid, uint64_t deadline_ns, int *ret_status)
 		if (got < 0)
 			continue;
 		/* The helper blocks it; it says only that one should look. */
-		left.tv_sec = (time_t)((deadline_ns - now_ns) / 1000000000);
-		left.tv_nsec = (long)((deadline_ns - now_ns) % 1000000000);
+		left_ns = deadline_ns - now_ns;
+		if (left_ns > LOOK_NS)
+			left_ns = LOOK_NS; /* exec says nothing */
+		left.tv_nsec = (long)left_ns;
 		(void)sigtimedwait(&children, NULL, &left);
 	}
 }

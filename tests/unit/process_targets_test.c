@@ -559,17 +559,23 @@ static uint32_t thread_count;
 static unsigned char *thread_memory; /* a page for each */
 static int never[2];		     /* a pipe that nobody writes to */
 
+/* Of thousands not so many that the machine does nothing else. */
+static long pause_ms(void)
+{
+	return 20 + thread_count / 5;
+}
+
 static void calm(int number)
 {
 	(void)number;
 	while (!rig_get(&rig_shared->stop))
-		rig_nap_ms(20);
+		rig_nap_ms(pause_ms());
 }
 
 /* Each of them must not notice: a call that fails is the end. */
 static void pass_time(size_t kind)
 {
-	struct timespec time = { 0, 50000000 };
+	struct timespec time = { 0, pause_ms() * 1000000 };
 	static int word;
 	sigset_t signals;
 	struct pollfd pipe_end = { .fd = never[0], .events = POLLIN };
@@ -580,7 +586,7 @@ static void pass_time(size_t kind)
 			_exit(2);
 		break;
 	case 1:
-		if (poll(&pipe_end, 1, 50))
+		if (poll(&pipe_end, 1, (int)pause_ms()))
 			_exit(2);
 		break;
 	case 2:
@@ -602,7 +608,7 @@ static void pass_time(size_t kind)
 	default:
 		for (volatile int i = 0; i < 100000; i = i + 1)
 			;
-		rig_nap_ms(20);
+		rig_nap_ms(pause_ms());
 		break;
 	}
 }
@@ -618,7 +624,7 @@ static void *be_thread(void *opaque)
 	(void)atomic_fetch_add_explicit(&rig_shared->count, 1,
 					memory_order_seq_cst);
 	while (!rig_get(&rig_shared->command))
-		rig_nap_ms(20);
+		rig_nap_ms(pause_ms());
 	return NULL;
 }
 
