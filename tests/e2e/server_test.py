@@ -823,9 +823,14 @@ def open_page(dark=False):
     target = Target()
     target.do("private", "m", 1024, hostile_file())
     target.do("keep", "m", 256, 256)
-    watch = Watch("-p", str(target.process.pid), "--interval", "100")
+    # Which takes a while, in which the map would fill.
     page = browser.Browser(1280, 900, dark=dark)
-    page.open(watch.url)
+    try:
+        watch = Watch("-p", str(target.process.pid), "--interval", "100")
+        page.open(watch.url)
+    except BaseException:
+        page.close()
+        raise
     return target, watch, page
 
 
