@@ -40,6 +40,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include <tidemark/client.h>
@@ -52,6 +53,7 @@
 #include "migrate/pace.h"
 #include "migrate/presence.h"
 #include "watch/precopy.h"
+#include "watch/process_internal.h"
 #include "watch/rehearse_pages.h"
 #include "watch/rehearse_sink.h"
 
@@ -80,7 +82,10 @@ struct rehearse {
 	struct pages settled; /* of held: sent since it was found discarded */
 
 	uint64_t batch_max;
-	uint64_t batch; /* pages in the buffer, and their gfns */
+	struct iovec runs[BATCH_PAGES]; /* of the process, to be read */
+	uint32_t nruns;
+	uint64_t wanted; /* pages in them */
+	uint64_t batch;	 /* pages in the buffer, and their gfns */
 	uint64_t gfn[BATCH_PAGES];
 	unsigned char *buffer;
 	struct sink sink;
@@ -356,30 +361,52 @@ static int harvest(struct rehearse *rehearse)
 
 /* ---- sending ---- */
 
-/* Pages that cannot be read now are looked at again after the round. */
-static int read_run(struct rehearse *rehearse, uint64_t gfn, uint64_t npages)
+/* The first page of the runs from @at on is in the buffer, or could not be read
+ * now; then it is looked at again after the round. */
+static int next_page(struct rehearse *rehearse, uint32_t *at, bool read)
 {
-	uint64_t end = gfn + npages;
+	struct iovec *run = &rehearse->runs[*at];
+	uint64_t gfn = (uintptr_t)run->iov_base >> TIDE_PAGE_SHIFT;
+
+	run->iov_base = (char *)run->iov_base + TIDE_PAGE_SIZE;
+	run->iov_len -= TIDE_PAGE_SIZE;
+	if (!run->iov_len)
+		(*at)++;
+	if (!read)
+		return pages_add(&rehearse->dirty, gfn, 1);
+	rehearse->gfn[rehearse->batch++] = gfn;
+	return 0;
+}
+
+/* One call for all runs: with one for each, scattered pages take more than
+ * twice as long.  It ends where something cannot be read. */
+static int read_batch(struct rehearse *rehearse)
+{
+	uint32_t at = 0;
 	int err = 0;
 
-	while (gfn < end && !err) {
-		int64_t n = tide_process_read(
-			rehearse->process, gfn << TIDE_PAGE_SHIFT,
+	while (at < rehearse->nruns && !err) {
+		uint64_t left = BATCH_PAGES - rehearse->batch;
+		const struct iovec here = {
 			rehearse->buffer + rehearse->batch * TIDE_PAGE_SIZE,
-			(end - gfn) * TIDE_PAGE_SIZE);
+			left * TIDE_PAGE_SIZE,
+		};
+		ssize_t n = process_vm_readv(rehearse->process->live, &here, 1,
+					     &rehearse->runs[at],
+					     rehearse->nruns - at, 0);
 
-		if (n < 0 && n != -EFAULT) {
-			err = why_gone(rehearse, (int)n);
+		if (n < 0 && errno != EFAULT) {
+			err = why_gone(rehearse, -errno);
 			err = err == -EAGAIN ? 0 : err;
 			continue;
 		}
-		if (n < (int64_t)TIDE_PAGE_SIZE) {
-			err = pages_add(&rehearse->dirty, gfn++, 1);
-			continue;
-		}
-		for (n >>= TIDE_PAGE_SHIFT; n; n--)
-			rehearse->gfn[rehearse->batch++] = gfn++;
+		if (n < (ssize_t)TIDE_PAGE_SIZE)
+			err = next_page(rehearse, &at, false);
+		for (n >>= TIDE_PAGE_SHIFT; n > 0; n--)
+			(void)next_page(rehearse, &at, true);
 	}
+	rehearse->nruns = 0;
+	rehearse->wanted = 0;
 	return err;
 }
 
@@ -453,7 +480,7 @@ static int flush(struct rehearse *rehearse)
 static int send_batch(struct rehearse *rehearse)
 {
 	uint64_t n;
-	int err = 0;
+	int err = read_batch(rehearse);
 
 	for (uint64_t i = 0; i < rehearse->batch && !err; i += n) {
 		bool zero = is_zero(rehearse, i);
@@ -488,11 +515,15 @@ static int send_round(struct rehearse *rehearse)
 	err = flush(rehearse);
 	while (!err &&
 	       (n = pages_next(&rehearse->round, gfn,
-			       rehearse->batch_max - rehearse->batch, &gfn))) {
-		err = read_run(rehearse, gfn, n);
+			       rehearse->batch_max - rehearse->wanted, &gfn))) {
+		rehearse->runs[rehearse->nruns++] = (struct iovec){
+			.iov_base = (void *)(gfn << TIDE_PAGE_SHIFT),
+			.iov_len = n << TIDE_PAGE_SHIFT,
+		};
+		rehearse->wanted += n;
 		gfn += n;
 		stats->round_pages_done += n;
-		if (!err && rehearse->batch == rehearse->batch_max)
+		if (rehearse->wanted == rehearse->batch_max)
 			err = send_batch(rehearse);
 	}
 	if (!err)
