@@ -493,6 +493,8 @@ static char state_of(pid_t pid, pid_t tid)
 	ssize_t n = -1;
 	int fd, err = 0;
 
+	if (tid <= 0)
+		return 0; /* "." and ".." */
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid,
 		 (int)tid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -532,7 +534,7 @@ static int try_each(pid_t pid, uint64_t at, bool deep, uint64_t deadline_ns,
 	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
 	while ((entry = readdir(tasks))) {
 		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
-		char state = tid > 0 ? state_of(pid, tid) : '\0';
+		char state = state_of(pid, tid);
 
 		if (!state || strchr("ZXx", state))
 			continue;

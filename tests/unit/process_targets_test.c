@@ -239,8 +239,8 @@ static void test_reserved(void **state)
 	rig_command(3);
 	assert_int_equal(
 		rig_harvest(client, gfn_of(reserved) + spot[0], 1, NULL), 1);
-	/* One for each block of 2 MiB, and those above them, where all of it would
-	 * take a GiB. */
+	/* One for each block of 2 MiB, and those above them, where all of it
+	 * would take a GiB. */
 	assert_true(page_table_kib(pid) < kib + 65536);
 	tide_client_close(client);
 	tide_process_detach(process);
