@@ -24,6 +24,7 @@
 #include "sample.h"
 #include "tool.h"
 #include "units.h"
+#include "utf8.h"
 
 #define NS_PER_S 1000000000ull
 #define LIST_MAX 16u
@@ -193,20 +194,13 @@ static int record(struct planner *planner, int fd)
 
 /* ---- the plan ---- */
 
-/* What it was called is somebody else's text. */
-static void make_printable(char *text)
-{
-	for (; *text; text++)
-		if (*text < ' ' || *text > '~')
-			*text = '?';
-}
-
 static int read_trace(struct planner *planner, int fd, const char *name)
 {
 	struct tide_trace_reader *reader;
+	struct tide_trace_info *trace = &planner->report.trace;
+	char command[sizeof(trace->command)];
 	char why[256] = "";
-	int err = tide_trace_open(fd, &reader, &planner->report.trace, why,
-				  sizeof(why));
+	int err = tide_trace_open(fd, &reader, trace, why, sizeof(why));
 
 	if (!err) {
 		err = tide_curve_create(reader, &planner->curve);
@@ -217,7 +211,8 @@ static int read_trace(struct planner *planner, int fd, const char *name)
 	if (err)
 		return tool_error("%s: %s", name,
 				  why[0] ? why : strerror(-err));
-	make_printable(planner->report.trace.command);
+	utf8_clean(trace->command, command, sizeof(command));
+	memcpy(trace->command, command, sizeof(command));
 	planner->report.curve = planner->curve;
 	tide_curve_info_get(planner->curve, &planner->report.info);
 	return -1;

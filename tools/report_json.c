@@ -7,60 +7,18 @@
 #include <string.h>
 #include <tidemark/version.h>
 
+#include "utf8.h"
+
 /* Areas that are told apart; the others are summed up. */
 #define AREAS_MAX 2000u
 #define CURVE_STEP 1.25
-#define REPLACEMENT 0xfffdu
 
 /* ---- text ---- */
 
-/* The character at @text, of at most @left bytes, and how many bytes it has;
- * REPLACEMENT for a byte that is of none. */
-static uint32_t decode_utf8(const unsigned char *text, size_t left,
-			    size_t *ret_size)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t size = text[0] < 0x80   ? 1
-		      : text[0] < 0xc0 ? 0
-		      : text[0] < 0xe0 ? 2
-		      : text[0] < 0xf0 ? 3
-		      : text[0] < 0xf8 ? 4
-				       : 0;
-	uint32_t code;
-
-	*ret_size = 1;
-	if (size == 1)
-		return text[0];
-	if (size == 0 || size > left)
-		return REPLACEMENT;
-	code = text[0] & (0x7fu >> size);
-	for (size_t i = 1; i < size; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return REPLACEMENT;
-		code = code << 6 | (text[i] & 0x3f);
-	}
-	if (code < least[size] || code > 0x10ffff ||
-	    (code >= 0xd800 && code < 0xe000))
-		return REPLACEMENT;
-	*ret_size = size;
-	return code;
-}
-
-/* It is not seen, or turns the text around it: a name with such is a trap. */
-static int is_hidden(uint32_t code)
-{
-	return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0xad ||
-	       code == 0x61c || (code >= 0x200b && code <= 0x200f) ||
-	       (code >= 0x2028 && code <= 0x202e) ||
-	       (code >= 0x2060 && code <= 0x206f) || code == 0xfeff ||
-	       (code >= 0xfff0 && code < 0xfffd) ||
-	       (code >= 0xe0000 && code < 0xe1000);
-}
-
 static void put_character(uint32_t code, FILE *out)
 {
-	if (is_hidden(code))
-		code = REPLACEMENT;
+	if (utf8_is_hidden(code))
+		code = UTF8_REPLACEMENT;
 	if (code < 0x7f && !strchr("\"\\<>&'", (int)code))
 		fputc((int)code, out);
 	else if (code < 0x10000)
@@ -73,16 +31,12 @@ static void put_character(uint32_t code, FILE *out)
 
 static void put_text(const char *text, FILE *out)
 {
-	const unsigned char *at = (const unsigned char *)text;
-	size_t left = strlen(text);
-
 	fputc('"', out);
-	while (left) {
+	while (*text) {
 		size_t size;
 
-		put_character(decode_utf8(at, left, &size), out);
-		at += size;
-		left -= size;
+		put_character(utf8_decode(text, &size), out);
+		text += size;
 	}
 	fputc('"', out);
 }

@@ -15,6 +15,7 @@
 #include "spawn.h"
 #include "target.h"
 #include "tool.h"
+#include "units.h"
 
 #define NS_PER_S 1000000000ull
 #define WHY_SIZE 128
@@ -324,9 +325,14 @@ static int start(struct sampler *sampler)
 
 int sampler_open(const struct sampler_config *config, struct sampler **ret)
 {
-	struct sampler *sampler = calloc(1, sizeof(*sampler));
+	struct sampler *sampler;
 	int status;
 
+	if (config->time_ns && config->time_ns < config->interval_ns)
+		return tool_error("--for: %s is less than an interval of %s",
+				  units_time(config->time_ns).text,
+				  units_time(config->interval_ns).text);
+	sampler = calloc(1, sizeof(*sampler));
 	if (!sampler)
 		return tool_error("%s", strerror(ENOMEM));
 	sampler->config = *config;

@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "utf8.h"
+
 #define NS_PER_S 1000000000ull
-#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
 /* Room for @more bytes, and a null that printf puts behind them. */
 static int make_room(struct text *text, size_t more)
@@ -90,54 +91,26 @@ void text_add_seconds(struct text *text, uint64_t ns)
 		  (unsigned long long)(ns % NS_PER_S));
 }
 
-/* How many bytes the character at @at has; 0 if it is none: no UTF-8, longer
- * than it must be, a surrogate, or beyond the last. */
-static size_t utf8_length(const unsigned char *at)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t length;
-	uint32_t character;
-
-	if (at[0] < 0x80)
-		return 1;
-	if (at[0] < 0xc0 || at[0] >= 0xf8)
-		return 0;
-	length = at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
-	character = at[0] & (0x7fu >> length);
-	for (size_t i = 1; i < length; i++) {
-		/* The null at the end is no such byte either. */
-		if ((at[i] & 0xc0) != 0x80)
-			return 0;
-		character = character << 6 | (at[i] & 0x3fu);
-	}
-	if (character < least[length] || character > 0x10ffff ||
-	    (character >= 0xd800 && character < 0xe000))
-		return 0;
-	return length;
-}
-
 /* What is not @is_label is JSON. */
 static void add_quoted(struct text *text, const char *words, int is_label)
 {
-	const unsigned char *at = (const unsigned char *)words;
-
 	add_bytes(text, "\"", 1);
-	while (*at) {
-		size_t length = utf8_length(at);
-		const char *plain = (const char *)at;
-		bool is_control = *at < 0x20 || *at == 0x7f;
+	while (*words) {
+		size_t length;
+		uint32_t code = utf8_decode(words, &length);
+		bool is_control = code < 0x20 || code == 0x7f;
 
-		if (*at == '\n')
+		if (code == '\n')
 			add_bytes(text, "\\n", 2);
-		else if (length == 0 || (is_control && is_label))
-			add_bytes(text, REPLACEMENT, 3);
+		else if (code == UTF8_REPLACEMENT || (is_control && is_label))
+			text_add(text, UTF8_REPLACEMENT_TEXT);
 		else if (is_control)
-			text_addf(text, "\\u%04x", *at);
-		else if (*at == '"' || *at == '\\')
-			text_addf(text, "\\%c", *at);
+			text_addf(text, "\\u%04x", code);
+		else if (code == '"' || code == '\\')
+			text_addf(text, "\\%c", code);
 		else
-			add_bytes(text, plain, length);
-		at += length ? length : 1;
+			add_bytes(text, words, length);
+		words += length;
 	}
 	add_bytes(text, "\"", 1);
 }

@@ -5,16 +5,15 @@
 #include <stdlib.h>
 
 #include "tool.h"
+#include "utf8.h"
 #include "watch_view.h"
 
 static json_t *row_json(const struct sample_row *row)
 {
-	/* A file may have any name; JSON wants UTF-8. */
-	json_t *name = json_string(row->mapping.name);
+	char name[UTF8_CLEAN_MAX(sizeof(row->mapping.name))];
 
-	if (!name)
-		name = json_string("?");
-	return json_pack("{s:i,s:I,s:I,s:o,s:b,s:I}", "pid", (int)row->pid,
+	utf8_clean(row->mapping.name, name, sizeof(name));
+	return json_pack("{s:i,s:I,s:I,s:s,s:b,s:I}", "pid", (int)row->pid,
 			 "start", (json_int_t)row->mapping.start, "end",
 			 (json_int_t)row->mapping.end, "name", name, "shared",
 			 row->mapping.shared, "dirty_pages",

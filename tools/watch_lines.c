@@ -5,6 +5,7 @@
 
 #include "tool.h"
 #include "units.h"
+#include "utf8.h"
 #include "watch_view.h"
 
 #define TOP 3u
@@ -51,14 +52,16 @@ static int show_lines(struct view *view, const struct sample *sample)
 	printf("  (looked for %s)\n", units_time(sample->harvest_ns).text);
 	for (uint32_t i = 0; i < count; i++) {
 		const struct sample_row *row = &sample->rows[top[i]];
+		char name[UTF8_CLEAN_MAX(sizeof(row->mapping.name))];
 
+		utf8_clean(row->mapping.name, name, sizeof(name));
 		printf("          %8llu  %012llx-%012llx  ",
 		       (unsigned long long)row->pages,
 		       (unsigned long long)row->mapping.start,
 		       (unsigned long long)row->mapping.end);
 		if (sample->processes > 1)
 			printf("%d  ", (int)row->pid);
-		puts(row->mapping.name[0] ? row->mapping.name : "anonymous");
+		puts(name[0] ? name : "anonymous");
 	}
 	(void)fflush(stdout);
 	return -1;

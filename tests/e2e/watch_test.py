@@ -67,6 +67,24 @@ while True:
 """
 
 
+# Writes files whose names are their own business.
+NAMED = """
+import mmap, os, sys, time
+memory = []
+for name in sys.argv[1:]:
+    file = os.open(os.fsencode(name), os.O_RDWR | os.O_CREAT)
+    os.ftruncate(file, 4096)
+    memory.append(mmap.mmap(file, 4096))
+print("ready", flush=True)
+n = 0
+while True:
+    n = (n + 1) % 256
+    for one in memory:
+        one[0] = n
+    time.sleep(0.01)
+"""
+
+
 def works():
     return "wp" in command.tracker_names() and os.uname().machine == "x86_64"
 
@@ -141,6 +159,43 @@ def test_names():
     found = {mapping["name"].rpartition("/")[2]
              for one in seen for mapping in one["mappings"]}
     for end in ("\ufffd[2Jred", "\ufffd broken", "\ufffd3", "\u65e5" * 20 + "x"):
+        assert any(name.endswith(end) for name in found), (end, found)
+
+
+def test_too_short():
+    """Fails when a time in which nothing can be seen is taken all the same."""
+    sleeper = subprocess.Popen(["sleep", "60"])
+    path = command.fresh("trace")
+    for words in (("watch",), ("record", "-o", path), ("plan",)):
+        said = command.one_line(command.run(
+            *words, "-p", str(sleeper.pid), "--interval", "200ms", "--for",
+            "150ms"))
+        assert "--for" in said, said
+    assert not os.path.exists(path) and sleeper.poll() is None
+    sleeper.kill()
+    sleeper.wait()
+
+
+def test_names():
+    """Fails when a name does something to a terminal, or is not UTF-8."""
+    ends = (b"\x1b[2Jred", b"\xff broken", b"\x9b3",
+            "\u65e5".encode() * 21 + b"x")
+    names = [os.fsdecode(command.fresh("name").encode() + end)
+             for end in ends]
+    process = subprocess.Popen([sys.executable, "-c", NAMED, *names],
+                               stdout=subprocess.PIPE, encoding="utf-8")
+    assert process.stdout.readline() == "ready\n"
+    watch = ("watch", "-p", str(process.pid), "--interval", "200", "--for",
+             "1s")
+    lines = command.run(*watch).stdout
+    seen = objects(command.run(*watch, "--json"))
+    process.kill()
+    process.wait()
+    assert not [one for one in lines if not one.isprintable() and one != "\n"]
+    found = {mapping["name"].rpartition("/")[2]
+             for one in seen for mapping in one["mappings"]}
+    for end in ("\ufffd[2Jred", "\ufffd broken", "\ufffd3",
+                "\u65e5" * 20 + "x"):
         assert any(name.endswith(end) for name in found), (end, found)
 
 
@@ -250,6 +305,8 @@ CLAIMS = [("what cannot be watched is one line", test_refused)]
 REAL = [
     ("the pages that a process writes, and no others", test_pages),
     ("lines for people", test_lines),
+    ("names that would move the cursor, or are no text", test_names),
+    ("less than an interval is no time", test_too_short),
     ("names that would move the cursor, or are no text", test_names),
     ("less than an interval is no time", test_too_short),
     ("a command ends with us", test_command),
