@@ -31,6 +31,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define FAN 8u
 #define LEVELS 7u /* 2^27 pages to a node of the highest */
@@ -142,26 +143,40 @@ static void add_to_node(struct node *node, uint64_t npages, uint32_t now)
 	node->number = now;
 }
 
-static int allocate(struct heat *heat)
+/* Zeros that take no memory before they are written: calloc(3) clears what it
+ * has had before. */
+static void *map_zeros(uint64_t bytes)
 {
-	heat->pages = calloc(heat->npages, 1);
-	if (!heat->pages)
-		return -ENOMEM;
+	void *zeros = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return zeros == MAP_FAILED ? NULL : zeros;
+}
+
+static void unmap(struct heat *heat)
+{
 	for (unsigned int i = 0; i < LEVELS; i++) {
-		heat->levels[i] =
-			calloc(nodes_of(heat->npages, i), sizeof(struct node));
-		if (!heat->levels[i])
-			goto undo;
-	}
-	return 0;
-undo:
-	for (unsigned int i = 0; i < LEVELS; i++) {
-		free(heat->levels[i]);
+		if (heat->levels[i])
+			(void)munmap(heat->levels[i],
+				     nodes_of(heat->npages, i) *
+					     sizeof(struct node));
 		heat->levels[i] = NULL;
 	}
-	free(heat->pages);
+	if (heat->pages)
+		(void)munmap(heat->pages, heat->npages);
 	heat->pages = NULL;
-	return -ENOMEM;
+}
+
+static int allocate(struct heat *heat)
+{
+	heat->pages = map_zeros(heat->npages);
+	for (unsigned int i = 0; i < LEVELS && heat->pages; i++) {
+		heat->levels[i] = map_zeros(nodes_of(heat->npages, i) *
+					    sizeof(struct node));
+		if (!heat->levels[i])
+			unmap(heat);
+	}
+	return heat->pages ? 0 : -ENOMEM;
 }
 
 /* ---- the calls ---- */
@@ -180,9 +195,7 @@ void heat_destroy(struct heat *heat)
 {
 	if (!heat)
 		return;
-	for (unsigned int i = 0; i < LEVELS; i++)
-		free(heat->levels[i]);
-	free(heat->pages);
+	unmap(heat);
 	free(heat);
 }
 
