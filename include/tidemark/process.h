@@ -5,9 +5,10 @@
  * Attaching stops one thread of the target for a fraction of a millisecond, in
  * which it makes one system call, userfaultfd(2), whose result moves to the
  * caller and is closed there.  Everything else happens from outside, while the
- * target runs.  Its writable mappings become slots: the first gfn is the
- * address divided by the page size, and host is the address, which means
- * nothing in this process.
+ * target runs.  Its writable mappings become slots, and of its private memory
+ * without a file what can be read, too, which may be written later: the first
+ * gfn is the address divided by the page size, and host is the address, which
+ * means nothing in this process.
  *
  * The target keeps nothing: when the caller ends, by any death, the kernel
  * takes the registrations away.  A helper process does what has to be done in
@@ -54,7 +55,8 @@ enum tide_left_out {
 	/* The process has registered it with a userfaultfd of its own, after
 	 * attach. */
 	TIDE_LEFT_REGISTERED,
-	/* The kernel cannot protect it: a device's, for example. */
+	/* The kernel cannot protect it: a device's, for example; or it would
+	 * take too much, as of shared mappings of more than a TiB. */
 	TIDE_LEFT_REFUSED,
 	TIDE_LEFT_COUNT
 };
@@ -97,10 +99,11 @@ TIDE_API struct tide_space *tide_process_space(struct tide_process *process);
  * tide_process_update() - look at the target's mappings again
  *
  * New mappings become slots, all of whose pages are dirty; those that are gone
- * are removed; one that has changed its size is both, as far as it has changed.
- * Of a mapping of more than 16 GiB only what is populated becomes slots, in
- * blocks of 2 MiB, and blocks that are new are dirty as a whole, too.  What
- * cannot be tracked is left out (struct tide_process_stats).  Before a harvest.
+ * or can be neither read nor written are removed; one that has shrunk is both,
+ * and of one that has grown the rest is new.  Of a private mapping of more than
+ * 16 GiB only what is populated becomes slots, in blocks of 2 MiB, and blocks
+ * that are new are dirty as a whole, too.  What cannot be tracked is left out
+ * (struct tide_process_stats).  Before a harvest.
  *
  * Return: how many slots have come or gone; -ESRCH: the process has ended;
  * -ESTALE: it has executed another program, whose memory is new: detach, and

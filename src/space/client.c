@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "space/slots.h"
 #include "space/space_internal.h"
 
 int tide_watch_create(struct tide_client *client, struct tide_slot *slot)
@@ -205,6 +206,21 @@ void tide_client_close(struct tide_client *client)
 		stop_logging(space);
 	tide_space_unlock(space);
 	free(client);
+}
+
+void tide_client_forget(struct tide_client *client)
+{
+	struct tide_watch *next;
+
+	assert(!client->harvest.open);
+	tide_space_lock(client->space);
+	for (struct tide_watch *watch = client->watches; watch; watch = next) {
+		next = watch->next_in_client;
+		tide_page_set_clear(&watch->dirty);
+		if (watch->slot->gone)
+			tide_watch_destroy(watch);
+	}
+	tide_space_unlock(client->space);
 }
 
 void tide_client_dirty_all(struct tide_client *client)

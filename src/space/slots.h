@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * slots.h - many slots at once
+ * slots.h - many slots at once, and slots that come and go
  *
  * As tide_slot_add() and tide_slot_remove() one by one, but with one table and
  * one grace period for all, in time about linear in the slots.
@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include <tidemark/client.h>
 #include <tidemark/space.h>
 
 struct tide_slot_removal {
@@ -33,5 +34,9 @@ int tide_slots_add(struct tide_space *space,
  * Return: 0; -ENOMEM, and then all are still there. */
 int tide_slots_remove(struct tide_space *space,
 		      struct tide_slot_removal *removals, uint32_t count);
+
+/* tide_client_forget() - for a client that never harvests: nothing is dirty for
+ * it, and it keeps no slot that is gone. */
+void tide_client_forget(struct tide_client *client);
 
 #endif

@@ -10,14 +10,19 @@
  * proportion to them.  The process runs on meanwhile; what has changed again is
  * found by the next update.
  *
+ * Compilers and collectors make memory writable for a moment, which no update
+ * need ever see.  So private memory without a file is wanted if it can be read,
+ * and a slot stays while all of it can; mprotect(2) leaves it registered.
+ *
  * To protect pages that are not there the kernel makes page tables for them,
  * 2 MiB for a GiB, and every harvest walks them.  Of a mapping that is larger
  * than WHOLE_BYTES_MAX, as allocators and sanitizers reserve them, only what is
  * populated becomes slots, in blocks of BLOCK_BYTES, and each update looks for
  * more.  Nothing is lost: outside of the slots there is nothing, so whatever is
- * found there later was written since.  The whole mapping is registered first,
- * because to register a part of it would part it from the rest, and a process
- * may have only so many mappings.
+ * found there later was written since.  That is so of private memory only: a
+ * shared page leaves the page tables and is still in the file.  The whole
+ * mapping is registered first, because to register a part of it would part it
+ * from the rest, and a process may have only so many mappings.
  *
  * What cannot be tracked is left out, counted, and tried again by each update.
  */
@@ -33,13 +38,14 @@
 #include "watch/maps.h"
 
 #define WHOLE_BYTES_MAX (16ull << 30)
+#define SHARED_BYTES_MAX (1ull << 40) /* 2 GiB of page tables */
 #define BLOCK_BYTES (2ull << 20)
 #define REGIONS 512u
 
 /* What one update finds. */
 struct update {
 	struct tide_process *process;
-	struct map *maps; /* those that are wanted */
+	struct map *maps; /* those that can be read or written */
 	size_t map_count, map_max;
 	struct tide_mapping *fresh; /* what no slot covers, ascending */
 	size_t fresh_count, fresh_max;
@@ -61,10 +67,20 @@ static void *next_of(void **array, size_t *count, size_t *max, size_t size)
 	return (char *)*array + size * (*count)++;
 }
 
+/* Private, and of no file; nor the kernel's own ([vdso] and others). */
+static bool is_anonymous(const struct map *map)
+{
+	return !map->shared &&
+	       (!*map->name || !strcmp(map->name, "[heap]") ||
+		!strcmp(map->name, "[stack]") ||
+		!strncmp(map->name, "[anon:", strlen("[anon:")));
+}
+
 static bool is_wanted(const struct map *map)
 {
-	return map->writable && strcmp(map->name, "[vsyscall]") != 0 &&
-	       strncmp(map->name, "[vvar", 5) != 0;
+	return (map->writable || is_anonymous(map)) &&
+	       strcmp(map->name, "[vsyscall]") != 0 &&
+	       strncmp(map->name, "[vvar", strlen("[vvar")) != 0;
 }
 
 static int read_maps(struct update *update)
@@ -76,7 +92,7 @@ static int read_maps(struct update *update)
 	if (ret)
 		return ret;
 	while ((ret = maps_next(&file, &map)) > 0) {
-		if (!is_wanted(&map))
+		if (!map.readable && !map.writable)
 			continue;
 		to = next_of((void **)&update->maps, &update->map_count,
 			     &update->map_max, sizeof(*to));
@@ -92,11 +108,21 @@ static int read_maps(struct update *update)
 
 /* ---- slots that are not covered any more ---- */
 
-static bool is_of(const struct tide_mapping *mapping, const struct map *map)
+/* By maps from number @at on, without a hole. */
+static bool is_covered(const struct update *update, size_t at,
+		       const struct tide_mapping *mapping)
 {
-	return mapping->start >= map->start && mapping->end <= map->end &&
-	       mapping->shared == map->shared &&
-	       !strcmp(mapping->name, map->name);
+	uint64_t from = mapping->start;
+
+	for (; at < update->map_count && from < mapping->end; at++) {
+		const struct map *map = &update->maps[at];
+
+		if (map->start > from || map->shared != mapping->shared ||
+		    strcmp(map->name, mapping->name) != 0)
+			return false;
+		from = map->end;
+	}
+	return from >= mapping->end;
 }
 
 /* Return: how many are not. */
@@ -112,8 +138,7 @@ static uint32_t look_for_slots(struct update *update)
 		while (at < update->map_count &&
 		       update->maps[at].end <= tracked->mapping.start)
 			at++;
-		tracked->seen = at < update->map_count &&
-				is_of(&tracked->mapping, &update->maps[at]);
+		tracked->seen = is_covered(update, at, &tracked->mapping);
 		unseen += !tracked->seen;
 	}
 	return unseen;
@@ -257,7 +282,11 @@ static int look_at_gap(struct update *update, const struct map *map,
 	size_t before = update->fresh_count;
 	int err;
 
-	if (map->end - map->start <= WHOLE_BYTES_MAX)
+	if (map->shared && map->end - map->start > SHARED_BYTES_MAX) {
+		leave_out(update->process, TIDE_LEFT_REFUSED, end - start);
+		return 0;
+	}
+	if (map->shared || map->end - map->start <= WHOLE_BYTES_MAX)
 		return add_fresh(update, map, start, end);
 	err = add_populated(update, map, start, end);
 	if (err || update->fresh_count == before)
@@ -279,7 +308,7 @@ static int look_for_gaps(struct update *update)
 
 	for (size_t m = 0; m < update->map_count && !err; m++) {
 		const struct map *map = &update->maps[m];
-		uint64_t at = map->start;
+		uint64_t at = is_wanted(map) ? map->start : map->end;
 
 		while (at < map->end && !err) {
 			uint64_t until = map->end;
@@ -426,6 +455,8 @@ static int follow(struct update *update)
 	gone = drop_unseen(update);
 	if (gone < 0)
 		return gone;
+	if (gone)
+		tide_client_forget(process->keeper);
 	memset(process->stats.left_out, 0, sizeof(process->stats.left_out));
 	err = look_for_gaps(update);
 	if (err)
