@@ -90,6 +90,22 @@ static int adopt(struct family *family, const pid_t *strangers, uint32_t count)
 	return 0;
 }
 
+/* Their numbers may be strangers' by and by. */
+static void forget_ended(struct family *family, const pid_t *now, uint32_t nnow)
+{
+	uint32_t kept = 0, given = 0;
+
+	for (uint32_t i = 0; i < family->nmembers; i++) {
+		if (!nnow || !bsearch(&family->members[i], now, nnow,
+				      sizeof(*now), by_pid))
+			continue;
+		given += i < family->next;
+		family->members[kept++] = family->members[i];
+	}
+	family->nmembers = kept;
+	family->next = given;
+}
+
 static int list_processes(pid_t **ret, uint32_t *ret_count)
 {
 	const struct dirent *entry;
@@ -122,8 +138,10 @@ int family_look(struct family *family)
 			     sizeof(now[i]), by_pid))
 			err = append(&strangers, &nstrangers, now[i]);
 	}
-	if (!err)
+	if (!err) {
+		forget_ended(family, now, nnow);
 		err = adopt(family, strangers, nstrangers);
+	}
 	free(strangers);
 	if (err) {
 		free(now);
