@@ -68,7 +68,7 @@ static void *next_of(void **array, size_t *count, size_t *max, size_t size)
 }
 
 /* Private, and of no file; nor the kernel's own ([vdso] and others). */
-static bool is_anonymous(const struct map *map)
+static bool has_no_file(const struct map *map)
 {
 	return !map->shared &&
 	       (!*map->name || !strcmp(map->name, "[heap]") ||
@@ -78,7 +78,7 @@ static bool is_anonymous(const struct map *map)
 
 static bool is_wanted(const struct map *map)
 {
-	return (map->writable || is_anonymous(map)) &&
+	return (map->writable || has_no_file(map)) &&
 	       strcmp(map->name, "[vsyscall]") != 0 &&
 	       strncmp(map->name, "[vvar", strlen("[vvar")) != 0;
 }
