@@ -87,11 +87,18 @@ static int read_maps(struct update *update)
 {
 	struct map_file file;
 	struct map map, *to;
+	uint64_t listed = 0;
 	int ret = maps_open(&file, update->process->live);
 
 	if (ret)
 		return ret;
 	while ((ret = maps_next(&file, &map)) > 0) {
+		/* It has become one with what was before it in the list. */
+		if (map.start < listed)
+			map.start = listed;
+		if (map.start >= map.end)
+			continue;
+		listed = map.end;
 		if (!map.readable && !map.writable)
 			continue;
 		to = next_of((void **)&update->maps, &update->map_count,

@@ -7,6 +7,7 @@
  */
 #undef NDEBUG
 #include <malloc.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -189,12 +190,55 @@ static void test_now_and_then(void **state)
 	rig_finish(pid);
 }
 
+/* ---- mappings that change while they are listed ---- */
+
+#define PARTS 512u
+#define UPDATES 1000
+
+/* More lines than the kernel gives at once; each next look may be at a mapping
+ * that has become one with what was listed before. */
+static void part_and_merge(void)
+{
+	unsigned int seed = 1;
+	unsigned char *parts = mmap(NULL, PARTS * PAGE, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (parts == MAP_FAILED)
+		_exit(3);
+	for (size_t i = 0; i < PARTS; i += 2)
+		(void)mprotect(parts + i * PAGE, PAGE, PROT_NONE);
+	rig_set(&rig_shared->ready, 1);
+	while (!rig_get(&rig_shared->stop)) {
+		size_t i = (size_t)rand_r(&seed) % PARTS;
+		int may = seed & 0x100 ? PROT_READ | PROT_WRITE : PROT_NONE;
+
+		(void)mprotect(parts + i * PAGE, PAGE, may);
+	}
+}
+
+/* Fails when memory that is listed twice is an error. */
+static void test_listed_twice(void **state)
+{
+	struct tide_process *process;
+	pid_t pid;
+
+	(void)state;
+	rig_need("mappings that change while they are listed");
+	pid = rig_start(part_and_merge);
+	process = rig_attach(pid);
+	for (int i = 0; i < UPDATES; i++)
+		assert_true(tide_process_update(process) >= 0);
+	tide_process_detach(process);
+	rig_finish(pid);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_large_shared),
 		cmocka_unit_test(test_come_and_go),
 		cmocka_unit_test(test_now_and_then),
+		cmocka_unit_test(test_listed_twice),
 	};
 
 	if (!rig_init())
