@@ -107,12 +107,14 @@ struct tide_soft_config {
  * process).  Private and shared, anonymous and file memory will do; of huge
  * pages (hugetlb) only whole ones.  Seen are the process's own writes and those
  * of system calls that it makes; a page that is discarded (MADV_DONTNEED)
- * counts as written.  Not seen, and to be marked: writes by another mapping of
- * shared memory, or to its file, and holes that are made in that (MADV_REMOVE);
- * and discards in a private mapping of a file, whose page is the file's again.
- * A forked child is not tracked.  The end of another process makes its harvests
- * fail with -ESRCH; its memory stays registered, and the first write to each
- * page costs it a fault, until the descriptor is closed.
+ * counts as written, and of a file or of shared memory one that the kernel has
+ * reclaimed, too.  Not seen, and to be marked: writes by another mapping of
+ * shared memory, or to its file, and holes that somebody else makes in that.
+ * TIDE_SLOT_ANONYMOUS spares the slot a look for what was discarded; of one's
+ * own memory it is found out when it is armed.  A forked child is not tracked.
+ * The end of another process makes its harvests fail with -ESRCH; its memory
+ * stays registered, and the first write to each page costs it a fault, until
+ * the descriptor is closed.
  */
 struct tide_wp_config {
 	size_t size; /* of this struct; 0: the first version */

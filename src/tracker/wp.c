@@ -37,9 +37,7 @@
  *
  * A discarded page (MADV_DONTNEED) of private anonymous memory loses its
  * protection with its content, and comes as written.  Of a file's or of shared
- * memory the kernel keeps the protection; so a page of a private mapping that
- * turns from the process's copy into the file's again does not come, and takes
- * a mark.
+ * memory the kernel keeps the protection: wp_content.c.
  *
  * Invariants
  *   I1  memory of two slots does not overlap: one scan would take what the
@@ -49,7 +47,7 @@
  * Synchronisation
  *   Under the space's slots_lock; writers and the scan meet in the kernel.
  */
-#include "tracker/wp_tracker.h"
+#include "tracker/wp_content.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,7 +63,7 @@
 
 #define FEATURES (WP_FEATURE_SHARED | WP_FEATURE_UNPOPULATED | WP_FEATURE_ASYNC)
 
-static int wp_ioctl(int fd, unsigned long request, void *argument)
+int wp_ioctl(int fd, unsigned long request, void *argument)
 {
 	int saved = errno;
 	int ret = ioctl(fd, request, argument);
@@ -133,9 +131,10 @@ int tide_wp_setup(struct tide_wp *wp, const struct tide_wp_config *config)
 	return err == -ENOTTY ? -EOPNOTSUPP : err < 0 ? err : 0;
 }
 
-static void forget(void *slot)
+static void forget(void *of)
 {
-	(void)slot; /* the space's */
+	wp_content_fini(of);
+	free(of);
 }
 
 void tide_wp_destroy(void *tracker)
@@ -152,16 +151,6 @@ void tide_wp_destroy(void *tracker)
 	free(wp);
 }
 
-static uint64_t slot_begin(const struct tide_slot *slot)
-{
-	return (uintptr_t)tide_slot_host(slot);
-}
-
-static uint64_t slot_bytes(const struct tide_slot *slot)
-{
-	return tide_slot_npages(slot) << TIDE_PAGE_SHIFT;
-}
-
 /* Nothing is flushed: with MS_ASYNC the kernel only looks at the mappings. */
 static bool has_hole(const struct tide_wp *wp, const struct tide_slot *slot)
 {
@@ -170,7 +159,7 @@ static bool has_hole(const struct tide_wp *wp, const struct tide_slot *slot)
 
 	if (wp->remote)
 		return false; /* cannot be asked so */
-	hole = msync(tide_slot_host(slot), slot_bytes(slot), MS_ASYNC) < 0;
+	hole = msync(tide_slot_host(slot), wp_slot_bytes(slot), MS_ASYNC) < 0;
 	errno = saved;
 	return hole;
 }
@@ -197,7 +186,7 @@ static int check_there(const struct tide_wp *wp)
 static int protect(struct tide_wp *wp, const struct tide_slot *slot)
 {
 	struct uffdio_writeprotect range = {
-		.range = { slot_begin(slot), slot_bytes(slot) },
+		.range = { wp_slot_begin(slot), wp_slot_bytes(slot) },
 		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
 	};
 	int err;
@@ -213,17 +202,19 @@ static int protect(struct tide_wp *wp, const struct tide_slot *slot)
  * another process's see above. */
 static void disarm(struct tide_wp *wp, const struct tide_slot *slot)
 {
-	struct uffdio_range range = { slot_begin(slot), slot_bytes(slot) };
+	struct uffdio_range range = { wp_slot_begin(slot),
+				      wp_slot_bytes(slot) };
 
 	if (!wp->remote)
 		(void)wp_ioctl(wp->uffd, UFFDIO_UNREGISTER, &range);
 }
 
 /* Whatever is mapped there now is registered, and protected. */
-static int arm(struct tide_wp *wp, const struct tide_slot *slot)
+static int arm(struct tide_wp *wp, struct wp_slot *of)
 {
+	const struct tide_slot *slot = of->slot;
 	struct uffdio_register range = {
-		.range = { slot_begin(slot), slot_bytes(slot) },
+		.range = { wp_slot_begin(slot), wp_slot_bytes(slot) },
 		.mode = UFFDIO_REGISTER_MODE_WP,
 	};
 	int err;
@@ -234,6 +225,8 @@ static int arm(struct tide_wp *wp, const struct tide_slot *slot)
 	if (err)
 		return err; /* it may be registered by somebody else */
 	err = protect(wp, slot);
+	if (!err)
+		err = wp_content_start(wp, of);
 	if (err)
 		disarm(wp, slot);
 	return err;
@@ -241,50 +234,78 @@ static int arm(struct tide_wp *wp, const struct tide_slot *slot)
 
 static int by_host(const void *a, const void *b)
 {
-	if (slot_begin(a) + slot_bytes(a) <= slot_begin(b))
+	const struct wp_slot *x = a, *y = b;
+
+	if (wp_slot_begin(x->slot) + wp_slot_bytes(x->slot) <=
+	    wp_slot_begin(y->slot))
 		return -1;
-	return slot_begin(b) + slot_bytes(b) <= slot_begin(a);
+	return wp_slot_begin(y->slot) + wp_slot_bytes(y->slot) <=
+	       wp_slot_begin(x->slot);
 }
 
-/* Return: 1: it has its memory now; 0: it had already; -EEXIST: another slot
- * has some of it; -ENOMEM. */
-static int claim(struct tide_wp *wp, struct tide_slot *slot)
+/* Return: what is kept of it, or of one that overlaps it; NULL. */
+static struct wp_slot *find(struct tide_wp *wp, struct tide_slot *slot)
 {
-	struct tide_slot *const *found = tfind(slot, &wp->by_host, by_host);
+	const struct wp_slot key = { .slot = slot };
+	struct wp_slot *const *found = tfind(&key, &wp->by_host, by_host);
 
-	if (found)
-		return *found == slot ? 0 : -EEXIST;
-	return tsearch(slot, &wp->by_host, by_host) ? 1 : -ENOMEM;
+	return found ? *found : NULL;
+}
+
+/* It has its memory now, if it had not.  Return: 0; -EEXIST: another slot has
+ * some of it; -ENOMEM. */
+static int claim(struct tide_wp *wp, struct tide_slot *slot, bool *ret_new)
+{
+	struct wp_slot *of = find(wp, slot);
+
+	*ret_new = !of;
+	if (of)
+		return of->slot == slot ? 0 : -EEXIST;
+	of = calloc(1, sizeof(*of));
+	if (!of)
+		return -ENOMEM;
+	of->slot = slot;
+	if (tsearch(of, &wp->by_host, by_host))
+		return 0;
+	free(of);
+	return -ENOMEM;
 }
 
 /* Its memory may be another slot's from now on. */
-static void release(struct tide_wp *wp, const struct tide_slot *slot)
+static void release(struct tide_wp *wp, struct tide_slot *slot)
 {
-	(void)tdelete(slot, &wp->by_host, by_host);
+	struct wp_slot *of = find(wp, slot);
+
+	if (!of || of->slot != slot)
+		return;
+	(void)tdelete(of, &wp->by_host, by_host);
+	forget(of);
 }
 
 static int wp_slot_log(void *tracker, struct tide_slot *slot, bool on)
 {
 	struct tide_wp *wp = tracker;
 	uint64_t begin_ns = tide_now_ns();
-	int claimed = on ? claim(wp, slot) : 0;
-	int err = claimed < 0 ? claimed : 0;
+	bool is_new = false;
+	int err = on ? claim(wp, slot, &is_new) : 0;
 
-	if (on && !err)
-		err = arm(wp, slot);
-	else if (!on)
+	if (on && !err) {
+		err = arm(wp, find(wp, slot));
+		if (err && is_new)
+			release(wp, slot);
+	}
+	if (!on)
 		disarm(wp, slot);
-	if (err && claimed == 1)
-		release(wp, slot);
 	tide_space_held(wp->space, begin_ns);
 	return err;
 }
 
 static int wp_slot_add(void *tracker, struct tide_slot *slot, bool log)
 {
-	int ret = log ? wp_slot_log(tracker, slot, true) : claim(tracker, slot);
+	bool is_new;
 
-	return ret < 0 ? ret : 0;
+	return log ? wp_slot_log(tracker, slot, true)
+		   : claim(tracker, slot, &is_new);
 }
 
 static int wp_slot_remove(void *tracker, struct tide_slot *slot)
@@ -315,8 +336,9 @@ static int wp_slot_park(void *tracker, struct tide_slot *slot)
 
 static void found(struct tide_slot *slot, const struct wp_region *region)
 {
-	uint64_t page = (region->start - slot_begin(slot)) >> TIDE_PAGE_SHIFT;
-	uint64_t end = (region->end - slot_begin(slot)) >> TIDE_PAGE_SHIFT;
+	uint64_t page =
+		(region->start - wp_slot_begin(slot)) >> TIDE_PAGE_SHIFT;
+	uint64_t end = (region->end - wp_slot_begin(slot)) >> TIDE_PAGE_SHIFT;
 
 	while (page < end) {
 		uint64_t first = page % TIDE_WORD_BITS;
@@ -337,8 +359,8 @@ static int scan(struct tide_wp *wp, struct tide_slot *slot)
 	struct wp_scan args = {
 		.size = sizeof(args),
 		.flags = PAGEMAP_WP_MATCHING | PAGEMAP_CHECK_WPASYNC,
-		.start = slot_begin(slot),
-		.end = slot_begin(slot) + slot_bytes(slot),
+		.start = wp_slot_begin(slot),
+		.end = wp_slot_begin(slot) + wp_slot_bytes(slot),
 		.vec = (uintptr_t)wp->regions,
 		.vec_len = WP_REGIONS,
 		.category_mask = PAGEMAP_WRITTEN,
@@ -361,8 +383,11 @@ static int scan(struct tide_wp *wp, struct tide_slot *slot)
 static int collect_slot(struct tide_wp *wp, struct tide_slot *slot)
 {
 	uint64_t begin_ns = tide_now_ns();
+	struct wp_slot *of = find(wp, slot);
 	int err = has_hole(wp, slot) ? -EFAULT : scan(wp, slot);
 
+	if (!err)
+		err = wp_content_look(wp, of);
 	tide_space_held(wp->space, begin_ns);
 	if (!err)
 		return 0;
@@ -370,7 +395,7 @@ static int collect_slot(struct tide_wp *wp, struct tide_slot *slot)
 	if (err != -EPERM)
 		return err;
 	/* Mapped anew.  What was written there meanwhile is among the rest. */
-	err = arm(wp, slot);
+	err = arm(wp, of);
 	/* Another process may change its mappings faster than we look: then the
 	 * slot is dirty as a whole each time, until it is gone. */
 	return wp->remote && err != -ESRCH ? 0 : err;

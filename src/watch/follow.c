@@ -370,6 +370,17 @@ static bool make_room(struct update *update)
 	return tracked != NULL;
 }
 
+/* What the kernel calls memory that is anonymous.  A long name without its
+ * beginning is taken for a file's, which only costs a second look. */
+static bool is_anonymous(const struct tide_mapping *mapping)
+{
+	const char *name = mapping->name;
+
+	return !mapping->shared &&
+	       (!*name || !strcmp(name, "[heap]") || !strcmp(name, "[stack]") ||
+		!strncmp(name, "[anon:", strlen("[anon:")));
+}
+
 static void describe(const struct update *update,
 		     struct tide_slot_config *configs)
 {
@@ -379,6 +390,8 @@ static void describe(const struct update *update,
 		configs[i] = (struct tide_slot_config){
 			.size = sizeof(configs[i]),
 			.id = update->process->next_slot + (uint32_t)i,
+			.flags =
+				is_anonymous(mapping) ? TIDE_SLOT_ANONYMOUS : 0,
 			.first_gfn = mapping->start >> TIDE_PAGE_SHIFT,
 			.npages = (mapping->end - mapping->start) >>
 				  TIDE_PAGE_SHIFT,

@@ -15,12 +15,9 @@
  * zeros, unless it had others before at the same address.  So what is sent are
  * the harvested pages that have content, or of which the sink holds some.
  *
- * The kernel keeps the protection of a page that is discarded, or of which the
- * file is cut or a hole is punched, if it belongs to a file or is shared.  So
- * it is not harvested, and what is there now is the file's page, or zeros.  In
- * such mappings pages that the sink holds, and that are not there any more, are
- * sent as they are then: once, which settled remembers.  A hole in shared
- * memory that the process has read since looks like the page that it was.
+ * A page that is discarded is harvested, too.  What is there then is zeros, or
+ * in a private mapping of a file the file's page.  A hole that somebody else
+ * has made in shared memory is not noticed.
  *
  * The process runs, so a page may be gone, or not be readable, when it is its
  * turn.  It is counted as done, but not as sent, and looked at again after the
@@ -74,12 +71,11 @@ struct rehearse {
 	struct tide_bucket bucket;
 	uint64_t begin_ns, tick_ns;
 
-	struct pages dirty;  /* harvested, or could not be read */
-	struct pages round;  /* to be sent */
-	struct pages hiding; /* of these, in a mapping that hides discards */
+	struct pages dirty; /* harvested, or could not be read */
+	struct pages round; /* to be sent */
+	struct pages filed; /* of these, in a mapping of a file, or shared */
 	/* What the sink has is not what a page is that is not there. */
 	struct pages held;
-	struct pages settled; /* of held: sent since it was found discarded */
 
 	uint64_t batch_max;
 	struct iovec runs[BATCH_PAGES]; /* of the process, to be read */
@@ -145,8 +141,8 @@ static int why_gone(struct rehearse *rehearse, int err)
 
 /* ---- what is to be sent ---- */
 
-/* See above.  Of a name that was cut only the end is known. */
-static bool hides_discards(const struct tide_mapping *mapping)
+/* Or shared.  Of a name that was cut only the end is known. */
+static bool is_filed(const struct tide_mapping *mapping)
 {
 	return mapping->shared ||
 	       (mapping->name[0] &&
@@ -157,9 +153,9 @@ static bool hides_discards(const struct tide_mapping *mapping)
 struct choice {
 	const struct pages_chunk *dirty; /* NULL: the first look */
 	const struct pages_chunk *held;
-	struct pages_chunk *settled, *hiding; /* NULL: discards are dirty */
-	uint64_t number;		      /* of the chunk */
-	uint64_t begin, end;		      /* in it, the mapping's pages */
+	struct pages_chunk *filed; /* NULL: the mapping is not */
+	uint64_t number;	   /* of the chunk */
+	uint64_t begin, end;	   /* in it, the mapping's pages */
 };
 
 /* Of the pages of a word that may have to be sent, before it is known which
@@ -167,35 +163,19 @@ struct choice {
 static uint64_t candidates(const struct choice *choice, uint64_t word)
 {
 	uint64_t bits = tide_range_mask(choice->begin, choice->end, word);
-	uint64_t some;
 
-	if (!choice->dirty)
-		return bits;
-	some = choice->dirty->words[word];
-	if (choice->hiding)
-		some |= choice->held->words[word];
-	return bits & some;
+	return choice->dirty ? bits & choice->dirty->words[word] : bits;
 }
 
 static uint64_t choose(const struct choice *choice, uint64_t word,
 		       uint64_t populated)
 {
-	uint64_t bits = candidates(choice, word);
-	uint64_t held = choice->held->words[word];
-	uint64_t *settled;
+	uint64_t bits = candidates(choice, word) &
+			(choice->dirty ? populated | choice->held->words[word]
+				       : populated);
 
-	if (!choice->dirty)
-		bits &= populated;
-	else if (!choice->hiding)
-		bits &= populated | held;
-	if (!choice->hiding)
-		return bits;
-	settled = &choice->settled->words[word];
-	if (choice->dirty)
-		bits &= (choice->dirty->words[word] & (populated | held)) |
-			(held & ~populated & ~*settled);
-	*settled = (*settled & ~(bits & populated)) | (bits & ~populated);
-	choice->hiding->words[word] |= bits;
+	if (choice->filed)
+		choice->filed->words[word] |= bits;
 	return bits;
 }
 
@@ -248,10 +228,9 @@ static int select_in_chunk(struct rehearse *rehearse,
 		.end = end - first < PAGES_CHUNK ? end - first : PAGES_CHUNK,
 	};
 
-	if (hides_discards(mapping)) {
-		choice.settled = pages_make(&rehearse->settled, number);
-		choice.hiding = pages_make(&rehearse->hiding, number);
-		if (!choice.settled || !choice.hiding)
+	if (is_filed(mapping)) {
+		choice.filed = pages_make(&rehearse->filed, number);
+		if (!choice.filed)
 			return -ENOMEM;
 	}
 	if (!choice.held)
@@ -277,7 +256,6 @@ static int select_dirty(struct rehearse *rehearse,
 {
 	uint64_t first = mapping->start >> TIDE_PAGE_SHIFT;
 	uint64_t last = (mapping->end - 1) >> TIDE_PAGE_SHIFT;
-	bool all = hides_discards(mapping);
 	int err = 0;
 
 	for (uint64_t number = first / PAGES_CHUNK;
@@ -285,8 +263,6 @@ static int select_dirty(struct rehearse *rehearse,
 		const struct pages_chunk *dirty =
 			pages_chunk(&rehearse->dirty, number);
 
-		if (!dirty && all)
-			dirty = &no_pages;
 		if (dirty)
 			err = select_in_chunk(rehearse, mapping, number, dirty);
 	}
@@ -302,7 +278,7 @@ static int select_round(struct rehearse *rehearse,
 	int err = 0;
 
 	pages_clear(&rehearse->round);
-	pages_clear(&rehearse->hiding);
+	pages_clear(&rehearse->filed);
 	rehearse->stats.rest_pages = 0;
 	for (uint32_t i = 0;
 	     !err && !tide_process_mapping(rehearse->process, i, &mapping); i++)
@@ -431,13 +407,13 @@ static uint64_t record_length(const struct rehearse *rehearse, uint64_t first,
 /* The sink has the page. */
 static int hold(struct rehearse *rehearse, uint64_t gfn, bool zero)
 {
-	const struct pages_chunk *hiding =
-		pages_chunk(&rehearse->hiding, gfn / PAGES_CHUNK);
+	const struct pages_chunk *filed =
+		pages_chunk(&rehearse->filed, gfn / PAGES_CHUNK);
 	uint64_t bit = gfn % PAGES_CHUNK;
 
 	/* Zeros are what a page is that is not there, but for a file's. */
 	if (zero &&
-	    !(hiding && hiding->words[bit / TIDE_WORD_BITS] & tide_bit(bit))) {
+	    !(filed && filed->words[bit / TIDE_WORD_BITS] & tide_bit(bit))) {
 		pages_drop(&rehearse->held, gfn);
 		return 0;
 	}
@@ -641,9 +617,8 @@ int tide_rehearse(struct tide_process *process,
 	tide_client_close(rehearse->client);
 	pages_clear(&rehearse->dirty);
 	pages_clear(&rehearse->round);
-	pages_clear(&rehearse->hiding);
+	pages_clear(&rehearse->filed);
 	pages_clear(&rehearse->held);
-	pages_clear(&rehearse->settled);
 	free(rehearse->buffer);
 	free(rehearse);
 	return err;

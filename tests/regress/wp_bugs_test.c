@@ -248,6 +248,58 @@ static void test_discard(void **state)
 	rig_destroy(&rig);
 }
 
+/* Fails when a private copy of a file's page that is discarded is not reported:
+ * the kernel keeps its protection, and the page is the file's again. */
+static void test_discard_of_a_file(void **state)
+{
+	unsigned char *memory;
+	struct rig rig;
+	int fd;
+
+	(void)state;
+	need_wp("a file's page discarded");
+	fd = memfd_create("file", MFD_CLOEXEC);
+	assert_true(fd >= 0 && !ftruncate(fd, 200 * PAGE));
+	memory = map(200, MAP_PRIVATE, fd);
+	memory[150 * PAGE] = 1; /* there before anybody looks */
+	rig_over(&rig, memory, 200);
+	assert_int_equal(madvise(memory + 150 * PAGE, PAGE, MADV_DONTNEED), 0);
+	expect_page(&rig, 150);
+	expect(&rig, 0);
+	write_page(&rig, 3);
+	write_page(&rig, 4);
+	expect(&rig, 2);
+	assert_int_equal(madvise(memory + 3 * PAGE, PAGE, MADV_DONTNEED), 0);
+	expect_page(&rig, 3);
+	expect(&rig, 0);
+	/* And between two looks. */
+	write_page(&rig, 5);
+	assert_int_equal(madvise(memory + 5 * PAGE, PAGE, MADV_DONTNEED), 0);
+	expect_page(&rig, 5);
+	expect(&rig, 0);
+	close(fd);
+	rig_destroy(&rig);
+}
+
+/* Fails when a hole that the process makes in shared memory is not reported,
+ * for the same reason. */
+static void test_hole_in_shared(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	need_wp("a hole in shared memory");
+	rig_over(&rig, map(200, MAP_SHARED | MAP_ANONYMOUS, -1), 200);
+	for (uint64_t page = 0; page < 100; page++)
+		write_page(&rig, page);
+	expect(&rig, 100);
+	assert_int_equal(madvise(rig.memory + 70 * PAGE, PAGE, MADV_REMOVE), 0);
+	assert_int_equal(rig.memory[71 * PAGE], 1);
+	expect_page(&rig, 70);
+	expect(&rig, 0);
+	rig_destroy(&rig);
+}
+
 /* Fails when reading a page that is not there yet counts as a write (without
  * WP_UNPOPULATED), or writing it does not. */
 static void test_absent(void **state)
@@ -624,6 +676,8 @@ int main(void)
 		cmocka_unit_test(test_hole),
 		cmocka_unit_test(test_mremap),
 		cmocka_unit_test(test_discard),
+		cmocka_unit_test(test_discard_of_a_file),
+		cmocka_unit_test(test_hole_in_shared),
 		cmocka_unit_test(test_absent),
 		cmocka_unit_test(test_kernel_writes),
 		cmocka_unit_test(test_huge_page),
