@@ -3,7 +3,7 @@
  * process_follow_test.c - a target's mappings change, and nothing is lost
  *
  * Shared memory that is large and let go of, memory that may be written only
- * now and then, and mappings that come and go for days.
+ * now and then, mappings that come and go for days, and whatever else.
  */
 #undef NDEBUG
 #include <malloc.h>
@@ -190,6 +190,178 @@ static void test_now_and_then(void **state)
 	rig_finish(pid);
 }
 
+/* ---- anything ---- */
+
+#define ARENA_PAGES 256u
+#define ROUNDS 300u
+#define KINDS 9u
+
+static unsigned char *arena;
+
+/* What of [@page, @page + @n) is mapped is @fill in its first bytes. */
+static void fill(size_t page, size_t n, unsigned char value)
+{
+	int fd[2];
+
+	if (pipe(fd))
+		_exit(3);
+	for (size_t i = page; i < page + n; i++) {
+		unsigned char *at = arena + i * PAGE;
+
+		/* By a call, which fails where it may not be written. */
+		if (write(fd[1], &value, 1) != 1 || read(fd[0], at, 1) == 1)
+			continue;
+		if (read(fd[0], &value, 1) != 1)
+			_exit(4);
+	}
+	close(fd[0]);
+	close(fd[1]);
+}
+
+/* The kind, two places and a number, of one command. */
+static void obey_anything(int command)
+{
+	unsigned int word = (unsigned int)command;
+	size_t page = word / KINDS % ARENA_PAGES;
+	size_t n = 1 + word / KINDS / ARENA_PAGES % 32;
+	size_t other = word / KINDS / ARENA_PAGES / 32 % ARENA_PAGES;
+	unsigned char *at = arena + page * PAGE;
+	int flags = MAP_FIXED | MAP_ANONYMOUS;
+
+	if (n > ARENA_PAGES - page)
+		n = ARENA_PAGES - page;
+	if (other > ARENA_PAGES - n)
+		other = ARENA_PAGES - n;
+	switch (word % KINDS) {
+	case 0:
+		(void)munmap(at, n * PAGE);
+		break;
+	case 1:
+		(void)mmap(at, n * PAGE, PROT_READ | PROT_WRITE,
+			   flags | (other % 2 ? MAP_PRIVATE : MAP_SHARED), -1,
+			   0);
+		break;
+	case 2:
+		(void)mprotect(at, n * PAGE, PROT_READ);
+		break;
+	case 3:
+		(void)mprotect(at, n * PAGE, PROT_NONE);
+		break;
+	case 4:
+		(void)mprotect(at, n * PAGE, PROT_READ | PROT_WRITE);
+		break;
+	case 5:
+		(void)madvise(at, n * PAGE, MADV_DONTNEED);
+		break;
+	case 6:
+		if (other + n <= page || page + n <= other)
+			(void)mremap(at, n * PAGE, n * PAGE,
+				     MREMAP_MAYMOVE | MREMAP_FIXED,
+				     arena + other * PAGE);
+		break;
+	default:
+		fill(page, n, (unsigned char)(word >> 3));
+		break;
+	}
+}
+
+static void do_anything(void)
+{
+	rig_obey(obey_anything);
+}
+
+/* Every page that comes, as it is then. */
+static void copy_harvest(struct tide_process *process,
+			 struct tide_client *client, unsigned char *copy)
+{
+	struct tide_harvest *harvest;
+	struct tide_extent e;
+
+	assert_int_equal(tide_harvest_begin(client, &harvest), 0);
+	while (tide_harvest_next(harvest, &e) > 0) {
+		for (uint64_t i = 0; i < e.npages; i++) {
+			uint64_t page = e.first_gfn + i - gfn_of(arena);
+
+			if (page >= ARENA_PAGES || e.flags & TIDE_EXTENT_GONE)
+				continue;
+			/* What may not be read comes again when it may. */
+			if (tide_process_read(process, (e.first_gfn + i) * PAGE,
+					      &copy[page], 1) != 1)
+				copy[page] = 0;
+		}
+	}
+	assert_int_equal(tide_harvest_commit(harvest), 0);
+}
+
+static bool is_in_slot(struct tide_process *process, uint64_t address)
+{
+	struct tide_mapping mapping;
+
+	for (uint32_t i = 0; !tide_process_mapping(process, i, &mapping); i++) {
+		if (address >= mapping.start && address < mapping.end)
+			return true;
+	}
+	return false;
+}
+
+/* Return: how many pages could be compared. */
+static uint32_t compare(struct tide_process *process, const unsigned char *copy,
+			uint32_t round)
+{
+	uint32_t compared = 0;
+
+	for (uint32_t i = 0; i < ARENA_PAGES; i++) {
+		uint64_t address = (gfn_of(arena) + i) * PAGE;
+		unsigned char now;
+
+		if (tide_process_read(process, address, &now, 1) != 1)
+			continue;
+		/* Shared memory that may only be read need not be. */
+		if (!is_in_slot(process, address))
+			continue;
+		compared++;
+		if (now != copy[i])
+			fail_msg("round %u: page %u is %#x, its copy %#x",
+				 (unsigned)round, (unsigned)i, now, copy[i]);
+	}
+	return compared;
+}
+
+/* Fails when a copy that is kept up to date by harvests is not what the memory
+ * is, whatever the target does to its mappings. */
+static void test_anything(void **state)
+{
+	unsigned char copy[ARENA_PAGES] = { 0 };
+	struct tide_process *process;
+	struct tide_client *client;
+	uint32_t compared = 0;
+	pid_t pid;
+
+	(void)state;
+	rig_need("any change of mappings");
+	srand((unsigned int)test_seed());
+	arena = mmap(NULL, ARENA_PAGES * PAGE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(arena != MAP_FAILED);
+	pid = rig_start(do_anything);
+	process = rig_attach(pid);
+	client = rig_client(process);
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		unsigned int n = 1 + (unsigned int)rand() % 8;
+
+		for (unsigned int i = 0; i < n; i++)
+			rig_command(1 + rand() % (INT32_MAX - 1));
+		assert_true(tide_process_update(process) >= 0);
+		copy_harvest(process, client, copy);
+		compared += compare(process, copy, round);
+	}
+	assert_true(compared > ROUNDS);
+	tide_client_close(client);
+	tide_process_detach(process);
+	rig_finish(pid);
+	munmap(arena, ARENA_PAGES * PAGE);
+}
+
 /* ---- mappings that change while they are listed ---- */
 
 #define PARTS 512u
@@ -239,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_come_and_go),
 		cmocka_unit_test(test_now_and_then),
 		cmocka_unit_test(test_listed_twice),
+		cmocka_unit_test(test_anything),
 	};
 
 	if (!rig_init())
