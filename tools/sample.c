@@ -60,7 +60,8 @@ static int add_target(struct sampler *sampler, pid_t pid,
 	target = calloc(1, sizeof(*target));
 	if (!target)
 		return -ENOMEM;
-	err = target_attach(target, pid, &sampler->findings, why);
+	err = target_attach(target, pid, sampler->config.window != 0,
+			    &sampler->findings, why);
 	if (err) {
 		free(target);
 		return err;
@@ -141,7 +142,6 @@ static int fill_rows(struct sampler *sampler, struct sample *ret)
 				.mapping = row->mapping,
 				.pages = row->pages,
 				.all_pages = row->all_pages,
-				.is_new = row->is_new,
 			};
 			ret->pages += row->pages;
 		}

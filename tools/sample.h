@@ -27,9 +27,6 @@ struct sample_row {
 	struct tide_mapping mapping;
 	uint64_t pages;	    /* written in this interval */
 	uint64_t all_pages; /* the sum over all intervals until now */
-	int is_new;	    /* came in this interval.  If it came after we had
-			     * begun to look at its process, what has content
-			     * is what was written. */
 };
 
 struct sample_run {

@@ -209,7 +209,7 @@ static int attach(struct target *target, char why[static WHY_SIZE])
 		return err;
 	space = tide_process_space(target->process);
 	err = tide_client_open(space, "each", TIDE_START_CLEAN, &target->each);
-	if (!err)
+	if (!err && target->has_windows)
 		err = tide_client_open(space, "window", TIDE_START_CLEAN,
 				       &target->window);
 	if (err) {
@@ -222,12 +222,12 @@ static int attach(struct target *target, char why[static WHY_SIZE])
 	return 0;
 }
 
-int target_attach(struct target *target, pid_t pid, struct findings *findings,
-		  char why[static 128])
+int target_attach(struct target *target, pid_t pid, int has_windows,
+		  struct findings *findings, char why[static 128])
 {
 	int err;
 
-	*target = (struct target){ .pid = pid };
+	*target = (struct target){ .pid = pid, .has_windows = has_windows };
 	err = attach(target, why);
 	if (err)
 		return err;

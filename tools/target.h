@@ -18,8 +18,11 @@ struct target_row {
 struct target {
 	pid_t pid;
 	struct tide_process *process;
-	struct tide_client *each, *window;
-	struct target_row *rows; /* by address */
+	int has_windows;
+	struct tide_client *each;
+	struct tide_client *window; /* NULL without: what nobody harvests
+				     * grows with every mapping that goes */
+	struct target_row *rows;    /* by address */
 	uint32_t nrows;
 	uint64_t held_ns; /* by attaches since the last look */
 };
@@ -35,15 +38,15 @@ struct findings {
 };
 
 /* @why: of 128 bytes.  Return: 0 or a negative errno, and nothing is left. */
-int target_attach(struct target *target, pid_t pid, struct findings *findings,
-		  char why[static 128]);
+int target_attach(struct target *target, pid_t pid, int has_windows,
+		  struct findings *findings, char why[static 128]);
 
 /* Runs come sorted and do not touch.
  * Return: 0; -ESRCH: it has ended; or another error, with *why. */
 int target_look(struct target *target, struct findings *findings,
 		char why[static 128]);
 
-/* Distinct pages since the last call, or since attach.
+/* Distinct pages since the last call, or since attach; with windows only.
  * Return: 0 or a negative errno. */
 int target_window(struct target *target, uint64_t *ret_pages);
 

@@ -44,6 +44,16 @@ while not times or n < times:
         memory[page * 4096] = n % 255 + 1
     time.sleep(0.01)
 """
+# Has another mapping every time that somebody looks; a bit a page of one is
+# 32 KiB.
+GUESTS = """
+import mmap, time
+print("ready", flush=True)
+while True:
+    memory = mmap.mmap(-1, 1 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    time.sleep(0.015)
+    memory.close()
+"""
 # A file system that has no files without a name.
 OLD = """
 #define _GNU_SOURCE
@@ -425,6 +435,35 @@ def test_progress():
         assert limit or "[" not in said, said
 
 
+def resident_kib(process):
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text("utf-8")
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def test_come_and_go():
+    """Fails when something is kept of each mapping that ever was."""
+    path = str(folder() / "trace")
+    target = subprocess.Popen([sys.executable, "-c", GUESTS],
+                              stdout=subprocess.PIPE, encoding="utf-8")
+    assert target.stdout.readline() == "ready\n"
+    recorder = subprocess.Popen(
+        [command.TIDEMARK, "record", "-p", str(target.pid), "-o", path,
+         "--interval", "10"], stdout=subprocess.DEVNULL)
+    time.sleep(2)
+    before = resident_kib(recorder)
+    time.sleep(8)
+    after = resident_kib(recorder)
+    recorder.send_signal(signal.SIGINT)
+    assert recorder.wait(timeout=60) == 0
+    target.kill()
+    target.wait()
+    seen = json.loads(command.run("report", path, "--json").stdout)
+    assert seen["intervals"] > 20, seen["intervals"]
+    # A sanitizer keeps what is freed.
+    if os.environ.get("TIDE_SANITIZE", "none") == "none":
+        assert after - before < 1024, (before, after)
+
+
 def test_refused():
     """Fails when what cannot be recorded gets more than a line."""
     place = folder()
@@ -462,6 +501,7 @@ REAL = [
     ("a recorder that is killed leaves nothing behind", test_killed),
     ("a full disk is a line, and no file", test_full),
     ("a line while it runs", test_progress),
+    ("mappings that come and go, in little memory", test_come_and_go),
     ("a file system that wants a name", test_old_file_system)
     if os.environ.get("TIDE_SANITIZE", "none") == "none" else
     ("a file system that wants a name # SKIP a sanitizer is loaded first",
