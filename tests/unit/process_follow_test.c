@@ -9,6 +9,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "process_rig.h"
@@ -194,9 +195,10 @@ static void test_now_and_then(void **state)
 
 #define ARENA_PAGES 256u
 #define ROUNDS 300u
-#define KINDS 9u
+#define KINDS 10u
 
 static unsigned char *arena;
+static int arena_file;
 
 /* What of [@page, @page + @n) is mapped is @fill in its first bytes. */
 static void fill(size_t page, size_t n, unsigned char value)
@@ -218,6 +220,28 @@ static void fill(size_t page, size_t n, unsigned char value)
 	close(fd[1]);
 }
 
+/* Shared, the file's, or of neither. */
+static void map_anew(unsigned char *at, size_t size, size_t choice)
+{
+	int flags = MAP_FIXED;
+
+	flags |= choice % 3 == 0 ? MAP_SHARED : MAP_PRIVATE;
+	flags |= choice % 3 == 1 ? 0 : MAP_ANONYMOUS;
+	(void)mmap(at, size, PROT_READ | PROT_WRITE, flags,
+		   choice % 3 == 1 ? arena_file : -1, at - arena);
+}
+
+/* Pages are shared with a child for a moment. */
+static void have_child(void)
+{
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(0);
+	if (child < 0 || waitpid(child, NULL, 0) != child)
+		_exit(6);
+}
+
 /* The kind, two places and a number, of one command. */
 static void obey_anything(int command)
 {
@@ -226,7 +250,6 @@ static void obey_anything(int command)
 	size_t n = 1 + word / KINDS / ARENA_PAGES % 32;
 	size_t other = word / KINDS / ARENA_PAGES / 32 % ARENA_PAGES;
 	unsigned char *at = arena + page * PAGE;
-	int flags = MAP_FIXED | MAP_ANONYMOUS;
 
 	if (n > ARENA_PAGES - page)
 		n = ARENA_PAGES - page;
@@ -237,9 +260,7 @@ static void obey_anything(int command)
 		(void)munmap(at, n * PAGE);
 		break;
 	case 1:
-		(void)mmap(at, n * PAGE, PROT_READ | PROT_WRITE,
-			   flags | (other % 2 ? MAP_PRIVATE : MAP_SHARED), -1,
-			   0);
+		map_anew(at, n * PAGE, other);
 		break;
 	case 2:
 		(void)mprotect(at, n * PAGE, PROT_READ);
@@ -258,6 +279,9 @@ static void obey_anything(int command)
 			(void)mremap(at, n * PAGE, n * PAGE,
 				     MREMAP_MAYMOVE | MREMAP_FIXED,
 				     arena + other * PAGE);
+		break;
+	case 7:
+		have_child();
 		break;
 	default:
 		fill(page, n, (unsigned char)(word >> 3));
@@ -343,6 +367,11 @@ static void test_anything(void **state)
 	arena = mmap(NULL, ARENA_PAGES * PAGE, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(arena != MAP_FAILED);
+	arena_file = memfd_create("arena", MFD_CLOEXEC);
+	assert_true(arena_file >= 0);
+	for (uint32_t i = 0; i < ARENA_PAGES; i++)
+		assert_int_equal(pwrite(arena_file, &i, 1, (off_t)(i * PAGE)),
+				 1);
 	pid = rig_start(do_anything);
 	process = rig_attach(pid);
 	client = rig_client(process);
@@ -360,6 +389,7 @@ static void test_anything(void **state)
 	tide_process_detach(process);
 	rig_finish(pid);
 	munmap(arena, ARENA_PAGES * PAGE);
+	close(arena_file);
 }
 
 /* ---- mappings that change while they are listed ---- */
