@@ -2,10 +2,12 @@
 /* main.c - the tidemark command: which subcommand was meant */
 #include "tool.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <tidemark/version.h>
+#include <unistd.h>
 
 static int cmd_version(int argc, char **argv);
 static int cmd_help(int argc, char **argv);
@@ -22,8 +24,7 @@ static const struct command commands[] = {
 	{ "record", "write down which pages a process writes, and when",
 	  cmd_record },
 	{ "plan", "would pre-copy of a process converge?", cmd_plan },
-	{ "rehearse", "pre-copy a process to nowhere, and see",
-	  cmd_rehearse },
+	{ "rehearse", "pre-copy a process to nowhere, and see", cmd_rehearse },
 	{ "report", "draw what a trace holds, as one HTML file", cmd_report },
 	{ "bench", "measure", cmd_bench },
 	{ "version", "print the version", cmd_version },
@@ -94,11 +95,22 @@ static int cmd_help(int argc, char **argv)
 	return command->run(2, (char *[]){ argv[1], flag, NULL });
 }
 
+/* Else the first file that is opened would be stdout, and get what is printed;
+ * so printing fails. */
+static void fill_standard(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", O_RDONLY);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *command;
 	int status;
 
+	fill_standard();
 	/* A peer that went away is an error to report, not our end. */
 	(void)signal(SIGPIPE, SIG_IGN); /* fails for bad numbers only */
 
@@ -122,7 +134,7 @@ int main(int argc, char **argv)
 		return unknown_command(argv[1]);
 	tool_set_command(command->name);
 	status = command->run(argc - 1, argv + 1);
-	if (fflush(stdout) != 0 && status == TOOL_OK)
+	if ((fflush(stdout) != 0 || ferror(stdout)) && status == TOOL_OK)
 		return tool_error("stdout: the output could not be written");
 	return status;
 }

@@ -112,6 +112,26 @@ def test_pages():
     process.wait()
 
 
+def test_left_out():
+    """Fails when nobody is told of memory that cannot be looked at."""
+    process = subprocess.Popen(
+        [sys.executable, "-c",
+         "import mmap, sys\n"
+         "big = mmap.mmap(-1, 2 << 40, mmap.MAP_SHARED | 0x4000)\n"
+         "print('ready', flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+    assert process.stdout.readline() == "ready\n"
+    watch = ["watch", "-p", str(process.pid), "--interval", "50", "--for",
+             "1s"]
+    seen = objects(command.run(*watch, "--json"))
+    said = command.run(*watch).stdout
+    process.kill()
+    process.wait()
+    assert {(one["left_out_mappings"], one["left_out_bytes"])
+            for one in seen} == {(1, 2 << 40)}, seen
+    assert "not looked at: 1 mappings, 2.0 TiB" in said, said
+
+
 def test_lines():
     """Fails when the lines for people do not say what they should."""
     process = target()
@@ -146,6 +166,28 @@ def test_names():
     for end in ("\ufffd[2Jred", "\ufffd broken", "\ufffd3",
                 "\u65e5" * 20 + "x"):
         assert any(name.endswith(end) for name in found), (end, found)
+
+
+def test_nobody_reads():
+    """Fails when a process is watched on after the last who looked is gone."""
+    process = target()
+    for form in ((), ("--json",)):
+        watch = [command.TIDEMARK, "watch", "-p", str(process.pid),
+                 "--interval", "50", *form]
+        watcher = subprocess.Popen(watch, stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL)
+        assert watcher.stdout.readline()
+        watcher.stdout.close()
+        assert watcher.wait(timeout=60) == 2
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            assert subprocess.run(watch, stdout=full, timeout=60,
+                                  stderr=subprocess.DEVNULL,
+                                  check=False).returncode == 2
+        assert subprocess.run(["sh", "-c", '"$0" "$@" >&-', *watch],
+                              stderr=subprocess.DEVNULL, timeout=60,
+                              check=False).returncode == 2
+    process.kill()
+    process.wait()
 
 
 def test_too_short():
@@ -306,8 +348,10 @@ def test_refused():
 CLAIMS = [("what cannot be watched is one line", test_refused)]
 REAL = [
     ("the pages that a process writes, and no others", test_pages),
+    ("memory that cannot be looked at", test_left_out),
     ("lines for people", test_lines),
     ("names that would move the cursor, or are no text", test_names),
+    ("nobody reads what it prints", test_nobody_reads),
     ("less than an interval is no time", test_too_short),
     ("a command ends with us", test_command),
     ("a program that executes another", test_exec),
