@@ -149,6 +149,17 @@ static int fill_rows(struct sampler *sampler, struct sample *ret)
 	return 0;
 }
 
+static void add_left_out(const struct target *target, struct sample *ret)
+{
+	struct tide_process_stats stats;
+
+	tide_process_stats_get(target->process, &stats);
+	for (int i = 0; i < TIDE_LEFT_COUNT; i++) {
+		ret->left_out += stats.left_out[i].mappings;
+		ret->left_out_bytes += stats.left_out[i].bytes;
+	}
+}
+
 static void fill(struct sampler *sampler, struct sample *ret)
 {
 	const struct findings *findings = &sampler->findings;
@@ -156,6 +167,7 @@ static void fill(struct sampler *sampler, struct sample *ret)
 	for (uint32_t i = 0; i < sampler->ntargets; i++) {
 		ret->held_ns += sampler->targets[i]->held_ns;
 		sampler->targets[i]->held_ns = 0;
+		add_left_out(sampler->targets[i], ret);
 	}
 	ret->processes = sampler->ntargets;
 	ret->runs = findings->runs;

@@ -45,6 +45,8 @@ struct sample {
 	uint64_t window_pages; /* distinct pages in it */
 	uint32_t changes;      /* mappings that have come or gone */
 	uint32_t processes;
+	/* Mappings that cannot be looked at (tide_process_stats.left_out). */
+	uint64_t left_out, left_out_bytes;
 
 	struct sample_row *rows; /* mappings that are there, by process and
 				  * address */

@@ -390,6 +390,8 @@ int picture_add(struct picture *picture, const struct sample *sample,
 	picture->held_ns += sample->held_ns;
 	picture->attaches += sample->held_ns != 0;
 	picture->processes = sample->processes;
+	picture->left_out = sample->left_out;
+	picture->left_out_bytes = sample->left_out_bytes;
 	if (sample->window_ns) {
 		picture->window_ns = sample->window_ns;
 		picture->window_pages = sample->window_pages;

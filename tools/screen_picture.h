@@ -66,6 +66,7 @@ struct picture {
 	uint64_t harvest_ns, all_harvest_ns;
 	uint64_t held_ns; /* the sum over all attaches */
 	uint32_t attaches, processes;
+	uint64_t left_out, left_out_bytes; /* mappings */
 
 	pid_t pid;
 	char state; /* as ps has it; 0: unknown */

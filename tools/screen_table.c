@@ -206,15 +206,21 @@ void table_draw(struct screen *screen, struct rect rect)
 	struct table *table = &screen->table;
 	struct columns has = columns_for(picture, rect.columns);
 	uint32_t chosen, rows;
-	char text[128];
+	char text[160], left_out[64] = "";
 
 	if (bring_in_order(table, picture))
 		return;
-	(void)snprintf(text, sizeof(text), "Mappings: %u", picture->nmappings);
+	if (picture->left_out)
+		(void)snprintf(left_out, sizeof(left_out),
+			       " and %llu not looked at (%s)",
+			       (unsigned long long)picture->left_out,
+			       units_size(picture->left_out_bytes).text);
+	(void)snprintf(text, sizeof(text), "Mappings: %u%s", picture->nmappings,
+		       left_out);
 	if (picture->now)
 		(void)snprintf(text, sizeof(text),
-			       "Mappings: %u, written in %s, by %s",
-			       picture->nmappings,
+			       "Mappings: %u%s, written in %s, by %s",
+			       picture->nmappings, left_out,
 			       units_time(picture->last.ns).text,
 			       sort_names[table->sort]);
 	screen_head(screen, PANE_TABLE, &rect, text);

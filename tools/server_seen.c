@@ -82,6 +82,8 @@ static void take_rows(struct seen *seen, const struct sample *sample)
 {
 	seen->processes = sample->processes;
 	seen->mappings = sample->nrows;
+	seen->left_out = sample->left_out;
+	seen->left_out_bytes = sample->left_out_bytes;
 	seen->mapped_pages = 0;
 	seen->nfirst = 0;
 	seen->other_last_pages = 0;
@@ -226,6 +228,11 @@ static void add_last(const struct seen *seen, struct text *text)
 		   seen->processes);
 	add_metric(text, "mappings", "gauge", "Mappings that are watched.",
 		   seen->mappings);
+	add_metric(text, "left_out_mappings", "gauge",
+		   "Mappings that cannot be watched.", seen->left_out);
+	add_metric(text, "left_out_bytes", "gauge",
+		   "Bytes of the mappings that cannot be watched.",
+		   seen->left_out_bytes);
 	add_metric(text, "mapped_bytes", "gauge",
 		   "Bytes of the mappings that are watched.",
 		   seen->mapped_pages * TIDE_PAGE_SIZE);

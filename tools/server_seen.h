@@ -27,6 +27,7 @@ struct seen {
 	uint64_t window_ns, window_pages;
 	/* What is there. */
 	uint32_t processes, mappings;
+	uint64_t left_out, left_out_bytes;
 	uint64_t mapped_pages;
 	/* Those with the largest sums, largest first. */
 	struct sample_row first[SEEN_MAPPINGS];

@@ -53,7 +53,7 @@ static json_t *rows_json(const struct sample *sample)
 static int show_json(struct view *view, const struct sample *sample)
 {
 	json_t *object = json_pack(
-		"{s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:i,s:i,s:o}", "time_ns",
+		"{s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:i,s:I,s:I,s:i,s:o}", "time_ns",
 		(json_int_t)sample->end_ns, "interval_ns",
 		(json_int_t)(sample->end_ns - sample->begin_ns), "dirty_pages",
 		(json_int_t)sample->pages, "dirty_bytes",
@@ -61,6 +61,8 @@ static int show_json(struct view *view, const struct sample *sample)
 		(json_int_t)sample->harvest_ns, "held_ns",
 		(json_int_t)sample->held_ns, "mapping_changes",
 		(int)sample->changes, "mappings_count", (int)sample->nrows,
+		"left_out_mappings", (json_int_t)sample->left_out,
+		"left_out_bytes", (json_int_t)sample->left_out_bytes,
 		"processes", (int)sample->processes, "mappings",
 		rows_json(sample));
 

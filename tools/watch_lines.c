@@ -50,6 +50,10 @@ static int show_lines(struct view *view, const struct sample *sample)
 		       units_size(sample->window_pages * TIDE_PAGE_SIZE).text,
 		       units_time(sample->window_ns).text);
 	printf("  (looked for %s)\n", units_time(sample->harvest_ns).text);
+	if (sample->left_out)
+		printf("          not looked at: %llu mappings, %s\n",
+		       (unsigned long long)sample->left_out,
+		       units_size(sample->left_out_bytes).text);
 	for (uint32_t i = 0; i < count; i++) {
 		const struct sample_row *row = &sample->rows[top[i]];
 		char name[UTF8_CLEAN_MAX(sizeof(row->mapping.name))];

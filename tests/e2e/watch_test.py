@@ -112,6 +112,26 @@ def test_pages():
     process.wait()
 
 
+def test_left_out():
+    """Fails when nobody is told of memory that cannot be looked at."""
+    process = subprocess.Popen(
+        [sys.executable, "-c",
+         "import mmap, sys\n"
+         "big = mmap.mmap(-1, 2 << 40, mmap.MAP_SHARED | 0x4000)\n"
+         "print('ready', flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+    assert process.stdout.readline() == "ready\n"
+    watch = ["watch", "-p", str(process.pid), "--interval", "50", "--for",
+             "1s"]
+    seen = objects(command.run(*watch, "--json"))
+    said = command.run(*watch).stdout
+    process.kill()
+    process.wait()
+    assert {(one["left_out_mappings"], one["left_out_bytes"])
+            for one in seen} == {(1, 2 << 40)}, seen
+    assert "not looked at: 1 mappings, 2 TiB" in said, said
+
+
 def test_lines():
     """Fails when the lines for people do not say what they should."""
     process = target()
@@ -328,6 +348,7 @@ def test_refused():
 CLAIMS = [("what cannot be watched is one line", test_refused)]
 REAL = [
     ("the pages that a process writes, and no others", test_pages),
+    ("memory that cannot be looked at", test_left_out),
     ("lines for people", test_lines),
     ("names that would move the cursor, or are no text", test_names),
     ("nobody reads what it prints", test_nobody_reads),
