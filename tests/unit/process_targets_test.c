@@ -270,7 +270,7 @@ static void obey_register(int command)
 	if (at == MAP_FAILED || ioctl(fd, UFFDIO_API, &api) ||
 	    ioctl(fd, UFFDIO_REGISTER, &range))
 		_exit(3);
-	rig_shared->count = 1;
+	rig_set(&rig_shared->count, 1);
 }
 
 static void register_later(void)
