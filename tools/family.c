@@ -96,11 +96,12 @@ static void forget_ended(struct family *family, const pid_t *now, uint32_t nnow)
 	uint32_t kept = 0, given = 0;
 
 	for (uint32_t i = 0; i < family->nmembers; i++) {
-		if (!nnow || !bsearch(&family->members[i], now, nnow,
-				      sizeof(*now), by_pid))
+		pid_t pid = family->members[i];
+
+		if (!nnow || !bsearch(&pid, now, nnow, sizeof(*now), by_pid))
 			continue;
 		given += i < family->next;
-		family->members[kept++] = family->members[i];
+		family->members[kept++] = pid;
 	}
 	family->nmembers = kept;
 	family->next = given;
