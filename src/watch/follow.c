@@ -67,18 +67,19 @@ static void *next_of(void **array, size_t *count, size_t *max, size_t size)
 	return (char *)*array + size * (*count)++;
 }
 
-/* Private, and of no file; nor the kernel's own ([vdso] and others). */
-static bool has_no_file(const struct map *map)
+/* Private, of no file, and not the kernel's own ([vdso] and others).  A long
+ * name without its beginning is taken for a file's, which only costs a second
+ * look. */
+static bool is_anonymous(bool shared, const char *name)
 {
-	return !map->shared &&
-	       (!*map->name || !strcmp(map->name, "[heap]") ||
-		!strcmp(map->name, "[stack]") ||
-		!strncmp(map->name, "[anon:", strlen("[anon:")));
+	return !shared &&
+	       (!*name || !strcmp(name, "[heap]") || !strcmp(name, "[stack]") ||
+		!strncmp(name, "[anon:", strlen("[anon:")));
 }
 
 static bool is_wanted(const struct map *map)
 {
-	return (map->writable || has_no_file(map)) &&
+	return (map->writable || is_anonymous(map->shared, map->name)) &&
 	       strcmp(map->name, "[vsyscall]") != 0 &&
 	       strncmp(map->name, "[vvar", strlen("[vvar")) != 0;
 }
@@ -382,17 +383,6 @@ static bool make_room(struct update *update)
 	return tracked != NULL;
 }
 
-/* What the kernel calls memory that is anonymous.  A long name without its
- * beginning is taken for a file's, which only costs a second look. */
-static bool is_anonymous(const struct tide_mapping *mapping)
-{
-	const char *name = mapping->name;
-
-	return !mapping->shared &&
-	       (!*name || !strcmp(name, "[heap]") || !strcmp(name, "[stack]") ||
-		!strncmp(name, "[anon:", strlen("[anon:")));
-}
-
 static void describe(const struct update *update,
 		     struct tide_slot_config *configs)
 {
@@ -402,8 +392,9 @@ static void describe(const struct update *update,
 		configs[i] = (struct tide_slot_config){
 			.size = sizeof(configs[i]),
 			.id = update->process->next_slot + (uint32_t)i,
-			.flags =
-				is_anonymous(mapping) ? TIDE_SLOT_ANONYMOUS : 0,
+			.flags = is_anonymous(mapping->shared, mapping->name)
+					 ? TIDE_SLOT_ANONYMOUS
+					 : 0,
 			.first_gfn = mapping->start >> TIDE_PAGE_SHIFT,
 			.npages = (mapping->end - mapping->start) >>
 				  TIDE_PAGE_SHIFT,
