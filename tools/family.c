@@ -114,7 +114,7 @@ static int list_processes(pid_t **ret, uint32_t *ret_count)
 	int err = folder ? 0 : -errno;
 
 	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
-	while (!err && (entry = readdir(folder))) {
+	while (folder && !err && (entry = readdir(folder))) {
 		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 
 		if (pid > 0)

@@ -33,8 +33,8 @@ static int by_pages(const void *a, const void *b)
 /* Those that were written, the most written first. */
 static json_t *rows_json(const struct sample *sample)
 {
-	const struct sample_row **written =
-		calloc(sample->nrows ? sample->nrows : 1, sizeof(*written));
+	const struct sample_row **written = calloc(
+		sample->nrows ? sample->nrows : 1, sizeof(struct sample_row *));
 	json_t *rows = json_array();
 	uint32_t count = 0;
 
@@ -43,7 +43,8 @@ static json_t *rows_json(const struct sample *sample)
 			written[count++] = &sample->rows[i];
 	}
 	if (count)
-		qsort((void *)written, count, sizeof(*written), by_pages);
+		qsort((void *)written, count, sizeof(struct sample_row *),
+		      by_pages);
 	for (uint32_t i = 0; i < count; i++)
 		(void)json_array_append_new(rows, row_json(written[i]));
 	free((void *)written);
