@@ -49,8 +49,9 @@ static int add_target(struct sampler *sampler, pid_t pid,
 
 	if (sampler->ntargets == sampler->max_targets) {
 		uint32_t max = sampler->max_targets * 2 + 8;
-		struct target **targets = realloc((void *)sampler->targets,
-						  max * sizeof(*targets));
+		struct target **targets =
+			realloc((void *)sampler->targets,
+				max * sizeof(struct target *));
 
 		if (!targets)
 			return -ENOMEM;
@@ -79,7 +80,7 @@ static void drop_target(struct sampler *sampler, uint32_t index)
 	sampler->ntargets--;
 	memmove((void *)&sampler->targets[index],
 		(void *)&sampler->targets[index + 1],
-		(sampler->ntargets - index) * sizeof(sampler->targets[0]));
+		(sampler->ntargets - index) * sizeof(struct target *));
 }
 
 /* A child that cannot be attached to has ended already, or is somebody's

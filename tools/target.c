@@ -7,6 +7,7 @@
  */
 #include "target.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -304,10 +305,13 @@ static int take_extent(struct target *target, const struct tide_extent *extent,
 		       struct findings *findings)
 {
 	uint32_t index = row_of(target, extent->first_gfn);
-	const struct target_row *row = &target->rows[index];
+	const struct target_row *row;
 
-	if ((extent->flags & TIDE_EXTENT_GONE) || index == target->nrows ||
-	    row->is_new)
+	if ((extent->flags & TIDE_EXTENT_GONE) || index == target->nrows)
+		return 0;
+	assert(target->rows); /* or there were none */
+	row = &target->rows[index];
+	if (row->is_new)
 		return 0;
 	return add_run(findings, index,
 		       extent->first_gfn - row->mapping.start / TIDE_PAGE_SIZE,
