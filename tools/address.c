@@ -126,8 +126,8 @@ static int unix_connect(const char *text, const char *path, int *ret_fd)
 			   sizeof(address));
 	if (err) {
 		close(fd);
-		return tool_error("%s: %s: is anybody listening there?",
-				  text, strerror(-err));
+		return tool_error("%s: %s: is anybody listening there?", text,
+				  strerror(-err));
 	}
 	*ret_fd = fd;
 	return -1;
@@ -167,8 +167,8 @@ static int tcp_connect(const char *text, int *ret_fd)
 	}
 	freeaddrinfo(list);
 	if (err)
-		return tool_error("%s: %s: is anybody listening there?",
-				  text, strerror(-err));
+		return tool_error("%s: %s: is anybody listening there?", text,
+				  strerror(-err));
 	return -1;
 }
 
