@@ -16,8 +16,10 @@ MINUTES ?= 10
 TRACES ?= 10000
 TEST_ARGS ?=
 NEED = scripts/need-packages
-# Tests print TAP; the summary, not meson, says what passed.
-MESON_TEST = meson test --no-rebuild --print-errorlogs
+# Tests print TAP; the summary, not meson, says what passed.  Many of them wait
+# for processes that they look at: one more than there are processors.
+MESON_TEST = meson test --no-rebuild --print-errorlogs \
+	--num-processes $$(($$(nproc) + 1))
 SUMMARY = scripts/test-summary.py
 # Those with threads; ThreadSanitizer has nothing to say about the others.
 # Not migrate: its writer and its sender race for a page, as a guest would.
