@@ -206,7 +206,7 @@ void table_draw(struct screen *screen, struct rect rect)
 	struct table *table = &screen->table;
 	struct columns has = columns_for(picture, rect.columns);
 	uint32_t chosen, rows;
-	char text[160], left_out[64] = "";
+	char text[192], left_out[80] = "";
 
 	if (bring_in_order(table, picture))
 		return;
